@@ -1,0 +1,25 @@
+//! What the agent tells the kernel programs before they load. Read-only afterwards.
+
+/// Settings compiled into the programs as a read-only global, so the verifier removes what is off.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Config {
+    /// Process id of the agent: its own traffic is never captured. 0 = none.
+    pub own_tgid: u32,
+    /// Not 0: traffic to this very host counts as leaving.
+    pub include_loopback: u32,
+    /// Not 0: connections this host accepted are watched too (a server's responses).
+    pub accepted_connections: u32,
+    /// Byte offset of `task_struct::pid` from BTF; 0 when unknown (see `task_tgid`).
+    pub task_pid_offset: u32,
+    /// Byte offset of `task_struct::tgid` from BTF; 0 when unknown: packets then have no process.
+    pub task_tgid_offset: u32,
+    /// Byte offset of `task_struct::comm` from BTF; 0 when unknown.
+    pub task_comm_offset: u32,
+}
+
+const _: () = assert!(core::mem::size_of::<Config>() == 24);
+
+// SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Config {}

@@ -1,0 +1,20 @@
+//! The bytes that cross between keymoat's kernel programs and its agent.
+//!
+//! `event` is what the kernel writes to the ring, `config` what the agent tells the kernel, `loss` the
+//! counters both agree on, and `decode` (agent only) turns ring bytes into events after checking them.
+//!
+//! **Architecture Invariant:** nothing here depends on anything; every struct is `repr(C)`, has no implicit
+//! padding and a size assertion, so both sides read the same bytes whatever compiled them.
+#![no_std]
+
+pub mod config;
+#[cfg(feature = "user")]
+pub mod decode;
+pub mod event;
+pub mod loss;
+pub mod state;
+
+pub use config::Config;
+pub use event::{Close, Data, Header, Kind, Link, Source, Tuple};
+pub use loss::LossCause;
+pub use state::FlowState;

@@ -1,0 +1,322 @@
+//! `keymoat agent`: watches this host. Parse, attach, run, drain.
+
+use super::AgentArgs;
+use crate::config::{Config, FleetKey, JsonlOutput, Mode, rules};
+use crate::discover::{Discovery, Options, Source};
+use crate::enrich::process::ProcessTable;
+use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
+use crate::health::Counters;
+use crate::kernel::rcu::Expedited;
+use crate::kernel::{self, TaskOffsets};
+use crate::loader::{Kernel, Settings};
+use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::privileges::{self, Plan};
+use crate::record::{Health, Ready, Record, UnseenTls};
+use crate::ring::{Ring, Sink};
+use crate::socket_layer::{self, SocketLayer};
+use crate::sockets::Wanted;
+use crate::status::{Status, StatusFile, Unseen};
+use crate::terminal::wants_color;
+use anyhow::{Context as _, bail};
+use aya_log::EbpfLogger;
+use keymoat_abi::decode::Event;
+use keymoat_detect::Detector;
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What a shutdown may take: a collector that answers gets what is left, one that does not is not waited for.
+const DRAIN: Duration = Duration::from_secs(5);
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When something needed cannot be had; each error says what to do.
+pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
+    start_log(&config);
+    if config.mode == Mode::Block {
+        bail!(
+            "this version only detects: leave out `--mode block` (and `mode = \"block\"` in the configuration)"
+        );
+    }
+    let rules = Arc::new(rules::load(&config.rules)?);
+    let detector = Arc::new(Detector::new(rules)?);
+    let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
+    if let Some(warning) = fleet_key.origin.warning() {
+        tracing::warn!("{warning}");
+    }
+    // Before anything is said to be ready: whoever hears it may stop the agent at once.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = runtime.block_on(async { Signals::install() })?;
+    let ways_out = export::prepare(export_config(&config))?;
+    let plan = give_up_privileges()?;
+    let agent = Agent::start(&config, &plan, ways_out, detector, &fleet_key)?;
+    agent.run(&runtime, signals)
+}
+
+/// What ends the agent in order.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+}
+
+fn start_log(config: &Config) {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::from(config.log))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}
+
+/// Before any other thread exists: capabilities belong to threads.
+fn give_up_privileges() -> anyhow::Result<Plan> {
+    let plan = privileges::plan()?;
+    for lifted in [privileges::lift_memlock_limit(), privileges::lift_descriptor_limit()] {
+        if let Err(error) = lifted {
+            tracing::debug!("{error}");
+        }
+    }
+    let remaining = privileges::restrict(&plan)?;
+    tracing::info!("{remaining}");
+    Ok(plan)
+}
+
+type Findings = Pipeline<Arc<ProcessTable>, Outbox>;
+
+/// Everything that runs. Stopped in the order data flows: no more probes, the ring read empty, the outbox drained.
+struct Agent {
+    kernel: Kernel,
+    discovery: Discovery,
+    ring: std::thread::JoinHandle<()>,
+    stop_ring: Arc<AtomicBool>,
+    outbox: Outbox,
+    export: export::Handle,
+    status: StatusFile,
+    unseen: Unseen,
+    hooks: Vec<String>,
+    started: jiff::Timestamp,
+    counters: Counters,
+}
+
+impl Agent {
+    fn start(
+        config: &Config,
+        plan: &Plan,
+        ways_out: Prepared,
+        detector: Arc<Detector>,
+        fleet_key: &FleetKey,
+    ) -> anyhow::Result<Self> {
+        let counters = Counters::default();
+        let status = StatusFile::create(&config.status_file)
+            .with_context(|| format!("cannot make the directory of {}", config.status_file.display()))?;
+        let (outbox, export) =
+            privileges::without_attaching(plan, || export::start(ways_out, counters.clone()))??;
+
+        let kernel = Kernel::load(settings(config))?;
+        let (ring, mut sockets) = kernel.take_maps()?.into_ring(counters.clone());
+        kernel.load_tls()?;
+        let wanted = Wanted { loopback: config.include_loopback, accepted: config.accepted_connections };
+        let (layer, adopted) = socket_layer::attach(&kernel, &mut sockets, config.socket_layer, wanted)?;
+        tracing::info!("{} connections older than the agent", adopted.connections);
+
+        let processes = Arc::new(ProcessTable::new(Arc::clone(&detector), counters.clone()));
+        let (hellos, hello_queue) = std::sync::mpsc::channel();
+        let unseen = Unseen::default();
+        let report = {
+            let (outbox, unseen, processes) = (outbox.clone(), unseen.clone(), processes.clone());
+            Box::new(move |mut found: UnseenTls| {
+                found.process = processes.facts(found.process.pid, &found.process.comm);
+                unseen.add(found.clone());
+                outbox.send(Record::UnseenTls(found));
+            })
+        };
+        let discovery = Discovery::start(
+            Box::new(kernel.attacher()),
+            processes.clone(),
+            hello_queue,
+            report,
+            counters.clone(),
+            Options::default(),
+        )?;
+        processes.seed();
+        if let Source::PeriodicScan { because, .. } = discovery.source() {
+            outbox.send(Record::Health(degraded("process-notifications", because)));
+        }
+
+        privileges::stop_attaching(plan)?;
+
+        let rules = detector.rules().rules().len();
+        let pipeline = Pipeline::new(
+            PipelineConfig {
+                include_loopback: config.include_loopback,
+                max_flows: config.max_flows.get(),
+                fleet_key: fleet_key.bytes().to_vec(),
+            },
+            detector,
+            processes,
+            counters.clone(),
+            outbox.clone(),
+            hellos,
+        );
+        let (ring, stop_ring) = spawn_ring(ring, pipeline)?;
+        let hooks = hooks(layer, &discovery);
+        outbox.send(Record::Ready(Ready {
+            version: env!("CARGO_PKG_VERSION"),
+            mode: config.mode.to_string(),
+            hooks: hooks.clone(),
+            enforcement: None,
+            rules,
+            kernel: kernel::release(),
+        }));
+        let started = jiff::Timestamp::now();
+        Ok(Self {
+            kernel,
+            discovery,
+            ring,
+            stop_ring,
+            outbox,
+            export,
+            status,
+            unseen,
+            hooks,
+            started,
+            counters,
+        })
+    }
+
+    fn run(mut self, runtime: &Runtime, signals: Signals) -> anyhow::Result<ExitCode> {
+        runtime.block_on(self.serve(signals))?;
+        self.stop();
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn serve(&mut self, mut signals: Signals) -> anyhow::Result<()> {
+        let mut status = tokio::time::interval(STATUS_PERIOD);
+        let mut kernel_log = self.kernel.with(EbpfLogger::init).context("log of the kernel programs")?;
+        loop {
+            tokio::select! {
+                _ = signals.interrupt.recv() => return Ok(()),
+                _ = signals.terminate.recv() => return Ok(()),
+                _ = status.tick() => {
+                    kernel_log.flush();
+                    self.write_status();
+                }
+            }
+        }
+    }
+
+    fn write_status(&mut self) {
+        let status = Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            hooks: self.hooks.clone(),
+            counters: self.counters.snapshot(),
+            libraries: self.discovery.inventory(),
+            unseen_tls: self.unseen.list(),
+        };
+        if let Err(error) = self.status.write(&status) {
+            tracing::debug!("status file: {error}");
+        }
+    }
+
+    fn stop(self) {
+        // Every probe taken out waits for a grace period of its own.
+        let _quickly = Expedited::begin();
+        self.discovery.stop();
+        self.stop_ring.store(true, Ordering::Relaxed);
+        if self.ring.join().is_err() {
+            tracing::error!("the thread that reads the ring panicked; what it held is lost");
+        }
+        drop(self.kernel);
+        drop(self.outbox);
+        let drained = self.export.drain(DRAIN);
+        tracing::info!(
+            "stopped; {} findings not delivered, {} lines not written",
+            drained.undelivered,
+            drained.unwritten
+        );
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    let task = TaskOffsets::read().unwrap_or_else(|| {
+        tracing::warn!("this kernel has no BTF: UDP packets will have no process");
+        TaskOffsets::default()
+    });
+    Settings {
+        include_loopback: config.include_loopback,
+        accepted_connections: config.accepted_connections,
+        ring_bytes: config.ring_bytes.get(),
+        task,
+    }
+}
+
+fn export_config(config: &Config) -> ExportConfig {
+    let to_stdout = matches!(config.jsonl, Some(JsonlOutput::Stdout));
+    ExportConfig {
+        jsonl: config.jsonl.as_ref().map(|output| match output {
+            JsonlOutput::Stdout => JsonlTarget::Stdout,
+            JsonlOutput::File(path) => JsonlTarget::File(path.clone()),
+        }),
+        human: (!to_stdout).then(|| Human { color: wants_color(&std::io::stdout()), render: human::render }),
+        collector: config.collector.as_ref().map(ToString::to_string),
+        limits: Limits { records: config.buffer.records.get(), bytes: config.buffer.bytes.get() },
+    }
+}
+
+fn spawn_ring(
+    mut ring: Ring,
+    pipeline: Findings,
+) -> anyhow::Result<(std::thread::JoinHandle<()>, Arc<AtomicBool>)> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new().name("ring".to_owned()).spawn(move || {
+        let mut sink = Feed(pipeline);
+        ring.run(&mut sink, &stopped);
+        sink.0.finish();
+    })?;
+    Ok((thread, stop))
+}
+
+struct Feed(Findings);
+
+impl Sink for Feed {
+    fn event(&mut self, event: &Event<'_>, now: Instant) {
+        self.0.event(event, now);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.0.tick(now);
+    }
+}
+
+fn hooks(layer: SocketLayer, discovery: &Discovery) -> Vec<String> {
+    let mut libraries: Vec<String> = discovery
+        .inventory()
+        .iter()
+        .filter(|file| file.functions.iter().any(|function| function.error.is_none()))
+        .flat_map(|file| file.libraries.clone())
+        .map(|library| format!("uprobe:{library}"))
+        .collect();
+    libraries.sort();
+    libraries.dedup();
+    layer.hooks().iter().map(ToString::to_string).chain(libraries).collect()
+}
+
+fn degraded(component: &str, message: &str) -> Health {
+    Health { component: component.to_owned(), status: "degraded".to_owned(), message: message.to_owned() }
+}

@@ -1,0 +1,211 @@
+//! `keymoat rules`: what is looked for, what one rule means, and whether a rule file is right.
+//!
+//! Exit status of `check`: 0 all is well, 1 a rule does not do what its samples say, 2 the file cannot be used.
+
+use super::{Exit, complain, config_for_anyone};
+use crate::config::rules::{self, RulesError};
+use crate::terminal::{escape, wrap};
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use comfy_table::{ContentArrangement, Table, presets};
+use keymoat_detect::{Detector, RuleSet, redact_all};
+use serde::Serialize;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const WIDTH: usize = 96;
+const LABEL: usize = 14;
+
+#[derive(Clone, Debug, Args)]
+pub struct RulesArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Take `rules` from here [default: /etc/keymoat/agent.toml, if it exists]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Verb {
+    /// Every rule on one line
+    List {
+        /// One JSON object per rule
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything about one rule
+    Show {
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Is a rule file right? Runs its positives and negatives too
+    Check {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+pub fn run(args: &RulesArgs) -> Exit {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = answer(args, &mut out).and_then(|exit| Ok(out.flush().map(|()| exit)?));
+    done.unwrap_or_else(|error| match error.downcast_ref::<io::Error>() {
+        // Whoever read the answer has seen enough.
+        Some(io) if io.kind() == ErrorKind::BrokenPipe => Exit::Clean,
+        _ => {
+            complain(&format!("{error:#}"));
+            Exit::Error
+        }
+    })
+}
+
+fn answer(args: &RulesArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let in_use = || anyhow::Ok(rules::load(&config_for_anyone(args.config.as_deref())?.rules)?);
+    match &args.verb {
+        Verb::List { json: true } => list_json(&in_use()?, out)?,
+        Verb::List { json: false } => list(&in_use()?, out)?,
+        Verb::Show { id } => show(in_use()?, id, out)?,
+        Verb::Check { file } => return check(file, out),
+    }
+    Ok(Exit::Clean)
+}
+
+fn no_such_rule(rules: &RuleSet, id: &str) -> String {
+    let close: Vec<&str> =
+        rules.rules().iter().map(|r| r.id.as_str()).filter(|other| other.contains(id)).take(5).collect();
+    let hint = if close.is_empty() {
+        "`keymoat rules list` shows them all".to_owned()
+    } else {
+        format!("did you mean {}?", close.join(", "))
+    };
+    format!("no rule has the id `{id}`; {hint}")
+}
+
+fn list(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(["ID", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
+    for rule in rules.rules() {
+        let severity = rule.severity.to_string();
+        let cells = [rule.id.as_str(), &severity, &rule.vendor, &rule.name, &rule.home.join(" ")]
+            .map(|c| escape(c).into_owned());
+        table.add_row(cells);
+    }
+    writeln!(out, "{}", table.trim_fmt())?;
+    writeln!(out, "{} rules", rules.rules().len())
+}
+
+/// What other programs may want to know of a rule; samples stay in the file.
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    name: &'a str,
+    vendor: &'a str,
+    severity: String,
+    pattern: &'a str,
+    prefixes: &'a [String],
+    home: &'a [String],
+    usual: &'a [String],
+    explanation: &'a str,
+    remediation: &'a str,
+    attack: &'a [String],
+    origin: String,
+}
+
+fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
+    for rule in rules.rules() {
+        let entry = Entry {
+            id: &rule.id,
+            name: &rule.name,
+            vendor: &rule.vendor,
+            severity: rule.severity.to_string(),
+            pattern: &rule.pattern,
+            prefixes: &rule.prefixes,
+            home: &rule.home,
+            usual: &rule.usual,
+            explanation: &rule.explanation,
+            remediation: &rule.remediation,
+            attack: &rule.attack,
+            origin: rule.origin.to_string(),
+        };
+        serde_json::to_writer(&mut *out, &entry)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+    let rule = rules.get(id).with_context(|| no_such_rule(&rules, id))?.clone();
+    let detector = Detector::new(Arc::new(rules))?;
+    let sample = rule.positives.first().map(|sample| redact_all(&detector, sample)).unwrap_or_default();
+    let (shortest, longest) = rule.length();
+    writeln!(out, "{}", escape(&rule.id))?;
+    let fields = [
+        ("name", rule.name.clone()),
+        ("vendor", rule.vendor.clone()),
+        ("severity", rule.severity.to_string()),
+        ("looks like", sample),
+        ("pattern", rule.pattern.clone()),
+        ("starts with", rule.prefixes.join("  ")),
+        (
+            "contains",
+            rule.marker
+                .iter()
+                .flat_map(|m| &m.texts)
+                .chain(&rule.contains)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("  "),
+        ),
+        ("follows", rule.context.join("  ")),
+        (
+            "length",
+            if shortest == longest { format!("{shortest}") } else { format!("{shortest} to {longest}") },
+        ),
+        ("at home", rule.home.join("  ")),
+        ("usually in", rule.usual.join("  ")),
+        ("why it matters", rule.explanation.clone()),
+        ("what to do", rule.remediation.clone()),
+        ("ATT&CK", rule.attack.join("  ")),
+        ("defined in", rule.origin.to_string()),
+    ];
+    for (label, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        for (n, line) in wrap(value, WIDTH - LABEL - 4).iter().enumerate() {
+            writeln!(out, "  {:<LABEL$}  {line}", if n == 0 { label } else { "" })?;
+        }
+    }
+    Ok(())
+}
+
+fn check(file: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
+    let own = match rules::read(file) {
+        Err(RulesError::Unreadable { path, source }) => anyhow::bail!("{}: {source}", path.display()),
+        other => other?,
+    };
+    let count = own.rules().len();
+    // The built-in rules are right by themselves: whatever fails now is this file's doing.
+    let failures = beside_the_built_in(file, own)?.check()?;
+    for failure in &failures {
+        writeln!(out, "{}", escape(&failure.to_string()))?;
+    }
+    if !failures.is_empty() {
+        return Ok(Exit::Findings);
+    }
+    writeln!(out, "{}: right, rules: {count}", escape(&file.to_string_lossy()))?;
+    Ok(Exit::Clean)
+}
+
+/// The set in which the file's rules will work. A built-in file is checked as it is: its rules are there already.
+fn beside_the_built_in(file: &Path, own: RuleSet) -> anyhow::Result<RuleSet> {
+    let mut all = RuleSet::builtin()?;
+    let twin = own.rules().iter().find_map(|rule| all.get(&rule.id));
+    if twin.is_some_and(|twin| Path::new(&twin.origin.file).file_name() == file.file_name()) {
+        return Ok(own);
+    }
+    all.merge(own)?;
+    Ok(all)
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

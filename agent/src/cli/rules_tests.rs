@@ -1,0 +1,109 @@
+use super::*;
+
+const RULE: &str = r#"
+vendor = "Acme"
+[[rule]]
+id = "acme-key"
+name = "Acme key"
+severity = "high"
+pattern = 'acmek_[a-z0-9]{20}'
+prefixes = ["acmek_"]
+explanation = "It opens Acme."
+remediation = "Revoke it."
+positives = [["acmek_", { fill = "hex", n = 20 }], ["acmek_", { repeat = "a1", n = 10 }]]
+negatives = [["acmek_", "short"], ["acmek_", { repeat = "Z", n = 20 }]]
+"#;
+
+fn ask(words: &[&str]) -> (anyhow::Result<Exit>, String) {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RulesArgs,
+    }
+    let line = <Line as clap::Parser>::try_parse_from([&["rules"], words].concat()).unwrap();
+    let mut out = Vec::new();
+    let exit = answer(&line.args, &mut out);
+    (exit, String::from_utf8(out).unwrap())
+}
+
+fn file(name: &str, text: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn list_names_every_rule_also_the_configured_ones() {
+    let (rules, path) = file("acme.toml", RULE);
+    let config = rules.path().join("agent.toml");
+    std::fs::write(&config, format!("rules = [{path:?}]")).unwrap();
+    let (exit, text) = ask(&["list", "--config", config.to_str().unwrap()]);
+    assert_eq!(exit.unwrap(), Exit::Clean);
+    assert!(text.contains("anthropic-api-key") && text.contains("acme-key"), "{text}");
+
+    let (_, json) = ask(&["list", "--json", "--config", config.to_str().unwrap()]);
+    let ids: Vec<String> = json
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(ids.iter().any(|id| id == "acme-key") && ids.len() > 1);
+}
+
+#[test]
+fn show_tells_all_but_no_complete_key() {
+    let rules = RuleSet::builtin().unwrap();
+    let detector = Detector::new(Arc::new(rules.clone())).unwrap();
+    // Every tenth: each asks as the command does, from reading all rules on.
+    for rule in rules.rules().iter().step_by(10) {
+        let (exit, text) = ask(&["show", &rule.id]);
+        assert_eq!(exit.unwrap(), Exit::Clean);
+        assert!(text.contains(&rule.severity.to_string()) && text.contains("looks like"), "{text}");
+        for sample in &rule.positives {
+            detector.scan(sample.as_bytes(), &mut |m| {
+                let secret = std::str::from_utf8(m.secret).unwrap();
+                assert!(!text.contains(secret), "`rules show {}` prints a complete key", rule.id);
+            });
+        }
+    }
+}
+
+#[test]
+fn an_unknown_rule_is_an_error_that_helps() {
+    let (exit, _) = ask(&["show", "anthropic"]);
+    let error = exit.unwrap_err().to_string();
+    assert!(error.contains("did you mean anthropic-"), "{error}");
+    let error = ask(&["show", "zzz"]).0.unwrap_err().to_string();
+    assert!(error.contains("rules list"), "{error}");
+}
+
+#[test]
+fn check_accepts_a_good_file() {
+    let (_directory, path) = file("acme.toml", RULE);
+    let (exit, text) = ask(&["check", &path]);
+    assert_eq!(exit.unwrap(), Exit::Clean);
+    assert!(text.contains("rules: 1"), "{text}");
+}
+
+#[test]
+fn check_runs_the_samples() {
+    let (_directory, path) =
+        file("acme.toml", &RULE.replace(r#"["acmek_", "short"]"#, r#"["acmek_", { fill = "hex", n = 20 }]"#));
+    let (exit, text) = ask(&["check", &path]);
+    assert_eq!(exit.unwrap(), Exit::Findings);
+    assert!(text.contains("acme-key") && text.contains("negatives"), "{text}");
+}
+
+#[test]
+fn check_says_where_a_file_is_wrong() {
+    let (_directory, path) =
+        file("acme.toml", &RULE.replace("severity = \"high\"", "severity = \"terrible\""));
+    let error = ask(&["check", &path]).0.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{path}:6:12: ")), "{error}");
+    let error = ask(&["check", "/nothing/here.toml"]).0.unwrap_err().to_string();
+    assert!(error.starts_with("/nothing/here.toml: "), "{error}");
+    let (_directory, path) = file("acme.toml", &RULE.replace("acme-key", "anthropic-api-key"));
+    let error = ask(&["check", &path]).0.unwrap_err().to_string();
+    assert!(error.contains("anthropic-api-key"), "{error}");
+}

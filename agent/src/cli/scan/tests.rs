@@ -1,0 +1,169 @@
+use super::*;
+use std::fs;
+
+/// A fake key, put together so that other scanners stay quiet.
+fn key() -> String {
+    format!("sk-ant-{}03-{}AA", "api", "k9_Z-".repeat(19).get(..93).unwrap())
+}
+
+fn args(files: &[&Path]) -> ScanArgs {
+    ScanArgs {
+        files: files.iter().map(|f| f.to_path_buf()).collect(),
+        json: false,
+        destination: None,
+        config: None,
+    }
+}
+
+fn run(args: &ScanArgs, stdin: &mut dyn Read) -> (Exit, String) {
+    let mut out = Vec::new();
+    let exit = scan(args, stdin, &mut out, false).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(!text.contains(&key()) && !text.contains("k9_Z-k9_Z-"), "the raw secret was printed");
+    (exit, text)
+}
+
+fn objects(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_clean_stream_is_clean() {
+    assert_eq!(run(&args(&[]), &mut &b"nothing here\n"[..]), (Exit::Clean, String::new()));
+}
+
+#[test]
+fn a_finding_has_its_place_its_rule_and_a_redacted_form() {
+    let text = format!("first\nKEY='{}'\n", key());
+    let (exit, out) = run(&args(&[]), &mut text.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    let headline = out.lines().next().unwrap();
+    assert_eq!(headline, "-:2:6: critical Anthropic API key sk-ant-api…(108) [anthropic-api-key]");
+    assert!(out.lines().count() > 1, "{out}");
+}
+
+#[test]
+fn json_is_close_to_the_agents_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notes");
+    fs::write(&path, format!("\0\u{1}{}\n{}", key(), key())).unwrap();
+    let args = ScanArgs { json: true, destination: Some("hooks.example.com".to_owned()), ..args(&[&path]) };
+    let (exit, out) = run(&args, &mut io::empty());
+    assert_eq!(exit, Exit::Findings);
+    let found = objects(&out);
+    assert_eq!(found.len(), 2);
+    let first = &found[0];
+    assert_eq!(first["type"], "finding");
+    assert_eq!(first["rule"]["id"], "anthropic-api-key");
+    assert_eq!(first["action"], "observed");
+    assert_eq!(first["secret"]["redacted"], "sk-ant-api…(108)");
+    assert_eq!(first["secret"]["length"], 108);
+    assert_eq!(first["secret"]["fingerprint"].as_str().unwrap().len(), 64);
+    assert_eq!(first["secret"]["fingerprint"], found[1]["secret"]["fingerprint"]);
+    assert_eq!(first["file"].as_str(), path.to_str());
+    assert_eq!((first["line"].as_u64(), first["column"].as_u64()), (Some(1), Some(3)));
+    assert_eq!((found[1]["line"].as_u64(), found[1]["column"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(first["destination"], "hooks.example.com");
+    assert!(first["verdict"].as_str().unwrap().contains("not where this key belongs"));
+}
+
+#[test]
+fn at_home_it_is_a_leak_all_the_same_since_nobody_sends_keys_in_files() {
+    let args = ScanArgs { destination: Some("api.anthropic.com".to_owned()), json: true, ..args(&[]) };
+    let (exit, out) = run(&args, &mut key().as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert_eq!(objects(&out)[0]["action"], "observed");
+    assert!(objects(&out)[0]["verdict"].as_str().unwrap().contains("header:x-api-key"), "{out}");
+}
+
+#[test]
+fn a_directory_is_searched_and_an_unreadable_name_stops_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    fs::write(directory.path().join("sub/.env"), key()).unwrap();
+    let missing = directory.path().join("missing");
+    let (exit, out) = run(&args(&[&missing, directory.path()]), &mut io::empty());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.contains("sub/.env:1:1:"), "{out}");
+    assert_eq!(run(&args(&[&missing]), &mut io::empty()).0, Exit::Error);
+}
+
+#[test]
+fn a_file_name_cannot_write_to_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a\x1b[2J\nb"), key()).unwrap();
+    let (_, out) = run(&args(&[directory.path()]), &mut io::empty());
+    assert!(out.contains("a\\x1b[2J\\nb:1:1:") && !out.contains('\x1b'), "{out}");
+}
+
+/// Gives out a text again and again, a few bytes at a time, without ever holding more of it.
+struct Endless<'a> {
+    text: &'a [u8],
+    at: usize,
+    left: usize,
+}
+
+impl Read for Endless<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = buffer.len().min(7001).min(self.left).min(self.text.len() - self.at);
+        buffer[..n].copy_from_slice(&self.text[self.at..self.at + n]);
+        self.at = (self.at + n) % self.text.len();
+        self.left -= n;
+        Ok(n)
+    }
+}
+
+/// A key in every MiB of a stream, cut wherever reads end.
+#[test]
+fn a_long_stream_loses_nothing() {
+    let mut text = vec![b'x'; 1 << 20];
+    for line in (0..text.len()).step_by(100) {
+        text[line] = b'\n';
+    }
+    let place = 700_001;
+    text[place - 1] = b' ';
+    text[place..place + 108].copy_from_slice(key().as_bytes());
+    text[place + 108] = b'\n';
+    let lines_before = |end: usize| text[..end].iter().filter(|b| **b == b'\n').count();
+    let (per_round, first) = (lines_before(text.len()), lines_before(place) + 1);
+
+    let mut source = Endless { text: &text, at: 0, left: text.len() * 16 };
+    let (exit, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut source);
+    assert_eq!(exit, Exit::Findings);
+    let lines: Vec<u64> = objects(&out).iter().map(|f| f["line"].as_u64().unwrap()).collect();
+    let expected: Vec<u64> = (0..16).map(|round| (round * per_round + first) as u64).collect();
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_reader_who_leaves_is_no_error() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    assert_eq!(scan(&args(&[]), &mut key().as_bytes(), Closed, false).unwrap(), Exit::Findings);
+}
+
+#[test]
+fn a_read_error_in_the_middle_keeps_what_was_found() {
+    struct Failing(Option<String>);
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let text = self.0.take().ok_or(ErrorKind::TimedOut)?;
+            text.as_bytes().read(buffer)
+        }
+    }
+    assert_eq!(run(&args(&[]), &mut Failing(Some(key()))).0, Exit::Findings);
+    assert_eq!(run(&args(&[]), &mut Failing(Some("clean".to_owned()))).0, Exit::Error);
+}
+
+#[test]
+fn a_configuration_that_is_wrong_stops_the_scan() {
+    let args = ScanArgs { config: Some(PathBuf::from("/nothing/here.toml")), ..args(&[]) };
+    assert!(scan(&args, &mut io::empty(), io::sink(), false).is_err());
+}

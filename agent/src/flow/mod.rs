@@ -1,0 +1,261 @@
+//! Flows: what is remembered of one connection between two of its writes.
+//!
+//! A TCP flow is a socket cookie, a TLS flow a (process, connection object), a UDP flow a socket and the remote
+//! end. Bytes go through [`order`] (gaps, retries), [`http1`] (where in a message they are) and [`scan`]
+//! (secrets); what is found waits in the flow until it is known where the bytes go.
+
+pub mod chunked;
+pub mod head;
+pub mod http1;
+pub mod order;
+pub mod place;
+pub mod scan;
+pub mod seen;
+pub mod table;
+pub mod tls;
+
+use crate::record::{ChannelKind, Process};
+use http1::{Http1, Piece, Pieces};
+use keymoat_abi::{Data, Source, Tuple};
+use order::Order;
+use scan::{Hit, Scanner, Tail};
+use seen::Seen;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes at the end of what was sent so far are judged without what may follow after this long.
+pub const IDLE: Duration = Duration::from_millis(50);
+/// How long a TLS finding waits to learn which socket its bytes took.
+pub const LINK_WAIT: Duration = Duration::from_millis(800);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FlowKey {
+    /// A TCP connection.
+    Socket(u64),
+    /// A TLS connection object of a process.
+    Tls { tgid: u32, context: u64 },
+    /// A UDP socket and one remote end of it, hashed.
+    Datagrams(u64),
+}
+
+/// Who wrote.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    pub pid: u32,
+    pub uid: u32,
+    pub comm: [u8; 16],
+}
+
+impl Writer {
+    pub fn comm(&self) -> std::borrow::Cow<'_, str> {
+        let end = self.comm.iter().position(|&b| b == 0).unwrap_or(self.comm.len());
+        String::from_utf8_lossy(self.comm.get(..end).unwrap_or_default())
+    }
+}
+
+/// A hit with everything that will not be known any more when it goes out.
+pub struct Waiting {
+    pub hit: Hit,
+    pub writer: Writer,
+    /// Read while the process still lived; none for what the flow has already reported.
+    pub process: Option<Arc<Process>>,
+    pub since: Instant,
+}
+
+pub struct Flow {
+    pub key: FlowKey,
+    pub source: Source,
+    pub writer: Writer,
+    pub tuple: Tuple,
+    /// Socket that carries this flow; 0 while not known.
+    pub cookie: u64,
+    /// The last bytes came with the kernel's own word that `cookie` carries them.
+    pub confirmed: bool,
+    /// Name the ClientHello asked for.
+    pub sni: Option<Arc<str>>,
+    /// Name the last request asked for.
+    pub host: Option<Arc<str>>,
+    /// A ClientHello not yet complete.
+    pub hello: Vec<u8>,
+    /// TLS flows linked to this socket.
+    pub carries: Vec<FlowKey>,
+    pub order: Order,
+    pub http: Http1,
+    pub tail: Option<Box<Tail>>,
+    /// The last write began at the start of a message.
+    pub aligned: bool,
+    pub waiting: Vec<Waiting>,
+    pub seen: Option<Box<Seen>>,
+    pub repeats_due: Option<Instant>,
+    pub last_data: Instant,
+    /// Nothing came since [`Flow::flush`].
+    pub flushed: bool,
+    /// The earliest timer set for this flow.
+    pub armed: Option<Instant>,
+}
+
+impl Flow {
+    pub fn new(key: FlowKey, source: Source, now: Instant) -> Self {
+        Self {
+            key,
+            source,
+            writer: Writer { pid: 0, uid: 0, comm: [0; 16] },
+            tuple: Tuple::UNKNOWN,
+            cookie: 0,
+            confirmed: false,
+            sni: None,
+            host: None,
+            hello: Vec::new(),
+            carries: Vec::new(),
+            order: Order::default(),
+            http: Http1::default(),
+            tail: None,
+            aligned: true,
+            waiting: Vec::new(),
+            seen: None,
+            repeats_due: None,
+            last_data: now,
+            flushed: false,
+            armed: None,
+        }
+    }
+
+    pub fn channel(&self) -> ChannelKind {
+        match self.source {
+            Source::OpenSsl | Source::GnuTls => ChannelKind::Tls,
+            Source::Udp => ChannelKind::Udp,
+            Source::Tcp => ChannelKind::Tcp,
+        }
+    }
+
+    /// Notes who wrote when, and what the kernel knows about the connection.
+    pub fn note(&mut self, head: &Data, source: Source, now: Instant) {
+        self.source = source;
+        self.writer = Writer { pid: head.tgid(), uid: head.uid, comm: head.comm };
+        self.last_data = now;
+        self.flushed = false;
+        if head.tuple.is_known() {
+            self.tuple = head.tuple;
+        }
+        if !self.source.is_tls() {
+            self.cookie = head.cookie;
+        }
+        // Loopback sockets are not watched, so a link to one may be stale: it is never taken as confirmed.
+        let known = head.cookie != 0 && head.cookie == self.cookie && self.tuple.is_known();
+        self.confirmed = known && !self.tuple.is_loopback();
+        if head.chunk == 0 {
+            self.aligned = self.http.at_message_start();
+        }
+    }
+
+    /// Judges the next bytes of the stream.
+    pub fn feed(&mut self, scanner: &Scanner, bytes: &[u8], write_start: bool, hits: &mut Vec<Hit>) -> Fed {
+        self.with_sieve(scanner, hits, |http, sieve| http.feed(bytes, write_start, sieve))
+    }
+
+    /// `missing` bytes of the stream were not delivered.
+    pub fn gap(&mut self, scanner: &Scanner, missing: u64, hits: &mut Vec<Hit>) -> Fed {
+        scanner.gap(&mut self.tail, missing, self.host.as_ref(), hits);
+        self.with_sieve(scanner, hits, |http, sieve| http.gap(missing, sieve))
+    }
+
+    /// Judges what waits for more bytes, as if none would come. They may still come.
+    pub fn flush(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) {
+        self.with_sieve(scanner, hits, |http, sieve| http.peek(sieve));
+        scanner.flush(&mut self.tail, self.host.as_ref(), hits);
+        self.flushed = true;
+    }
+
+    /// Gives up waiting for the end of a message head.
+    pub fn give_up(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) -> Fed {
+        self.hello = Vec::new();
+        self.with_sieve(scanner, hits, |http, sieve| http.give_up(sieve))
+    }
+
+    fn with_sieve(
+        &mut self,
+        scanner: &Scanner,
+        hits: &mut Vec<Hit>,
+        work: impl FnOnce(&mut Http1, &mut Sieve<'_>),
+    ) -> Fed {
+        let Self { http, tail, host, .. } = self;
+        let mut sieve = Sieve { scanner, tail, host, hits, fed: Fed::default() };
+        work(http, &mut sieve);
+        sieve.fed
+    }
+
+    /// Does anything wait that [`Self::flush`] could decide?
+    pub fn undecided(&self) -> bool {
+        !self.flushed && (self.http.pending() || self.tail.as_ref().is_some_and(|tail| tail.pending()))
+    }
+
+    /// Bytes held back in buffers.
+    pub fn buffered(&self) -> usize {
+        self.http.buffered() + self.hello.capacity()
+    }
+
+    /// The same object now carries another connection. What it wrote last belongs to the new one.
+    pub fn reconnect(&mut self) {
+        self.seen = None;
+        self.repeats_due = None;
+        self.sni = None;
+        self.order = Order::default();
+        if !self.aligned {
+            self.http.lose_sync();
+            self.tail = None;
+            self.host = None;
+        }
+    }
+
+    /// When this flow next needs attention without new data.
+    pub fn next_due(&self) -> Option<Instant> {
+        let idle = self.undecided().then(|| self.last_data + IDLE);
+        let link = self.waiting.first().map(|waiting| waiting.since + LINK_WAIT);
+        [idle, link, self.repeats_due].into_iter().flatten().min()
+    }
+}
+
+/// What feeding bytes had to give up on.
+#[derive(Default)]
+pub struct Fed {
+    pub heads_too_long: u64,
+}
+
+/// Takes a message apart into places and looks for secrets in each.
+struct Sieve<'a> {
+    scanner: &'a Scanner,
+    tail: &'a mut Option<Box<Tail>>,
+    host: &'a mut Option<Arc<str>>,
+    hits: &'a mut Vec<Hit>,
+    fed: Fed,
+}
+
+impl Pieces for Sieve<'_> {
+    fn piece(&mut self, piece: Piece<'_>) {
+        self.scanner.piece(self.tail, &piece, self.host.as_ref(), self.hits);
+    }
+
+    fn host(&mut self, name: Option<&str>) {
+        let same = self
+            .host
+            .as_deref()
+            .map_or(name.is_none(), |host| name.is_some_and(|name| host.eq_ignore_ascii_case(name)));
+        if !same {
+            *self.host = name.map(Arc::from);
+        }
+    }
+
+    fn head_too_long(&mut self) {
+        self.fed.heads_too_long += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_flow_stays_small() {
+        assert!(size_of::<Flow>() <= 512, "{}", size_of::<Flow>());
+    }
+}

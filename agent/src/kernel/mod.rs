@@ -1,0 +1,28 @@
+//! What the running kernel is and can do.
+
+pub mod btf;
+pub mod cgroup;
+pub mod rcu;
+pub mod uprobe;
+
+/// Byte offsets in `task_struct`, zero where unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskOffsets {
+    pub pid: u32,
+    pub tgid: u32,
+    pub comm: u32,
+}
+
+impl TaskOffsets {
+    /// From the running kernel's BTF; `None` when it has none.
+    pub fn read() -> Option<Self> {
+        let data = std::fs::read(btf::PATH).ok()?;
+        let [pid, tgid, comm] = btf::member_offsets(&data, "task_struct", ["pid", "tgid", "comm"])?;
+        Some(Self { pid, tgid, comm })
+    }
+}
+
+/// The kernel's release string, e.g. `6.1.0-42-amd64`.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}

@@ -1,0 +1,274 @@
+//! Loads the kernel programs and attaches them.
+
+use crate::discover::{Attach, AttachError, AttachId};
+use crate::kernel::TaskOffsets;
+use crate::kernel::rcu::Expedited;
+use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::{
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, SockOps, TracePoint, UProbe,
+};
+use aya::{Ebpf, EbpfLoader};
+use keymoat_abi::state::{Descriptor, DescriptorKey};
+use keymoat_abi::{Config, FlowState};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KEYMOAT_EBPF_OBJECT"));
+
+/// The socket layer of hosts without cgroup v2: program, system call tracepoints.
+const SYSCALL_PROGRAMS: &[(&str, &[&str])] = &[
+    ("enter_socket", &["sys_enter_socket"]),
+    ("exit_socket", &["sys_exit_socket"]),
+    ("enter_connect", &["sys_enter_connect"]),
+    ("exit_connect", &["sys_exit_connect"]),
+    ("enter_accept", &["sys_enter_accept", "sys_enter_accept4"]),
+    ("exit_accept", &["sys_exit_accept", "sys_exit_accept4"]),
+    ("enter_close", &["sys_enter_close"]),
+    ("enter_write", &["sys_enter_write"]),
+    ("enter_sendto", &["sys_enter_sendto"]),
+    ("enter_writev", &["sys_enter_writev", "sys_enter_pwritev2"]),
+    ("enter_sendmsg", &["sys_enter_sendmsg"]),
+    ("enter_sendmmsg", &["sys_enter_sendmmsg"]),
+];
+
+/// Programs attached by `discover` to functions of TLS libraries.
+pub const TLS_PROGRAMS: &[&str] = &["openssl_write", "openssl_write_ex", "openssl_sendfile", "gnutls_send"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the kernel programs could not be loaded; `keymoat doctor` says what this kernel lacks: {0}")]
+    Load(#[from] aya::EbpfError),
+    #[error("kernel program `{name}`: {error}")]
+    Program { name: &'static str, error: aya::programs::ProgramError },
+    #[error("map `{name}`: {error}")]
+    Map { name: &'static str, error: aya::maps::MapError },
+    #[error(
+        "the kernel object has no `{0}`: the agent and its kernel object were built from different sources"
+    )]
+    Missing(&'static str),
+    #[error("cgroup {path}: {error}")]
+    Cgroup { path: String, error: std::io::Error },
+}
+
+/// What the programs are told at load.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    pub include_loopback: bool,
+    pub accepted_connections: bool,
+    /// Power of two, a multiple of the page size.
+    pub ring_bytes: u32,
+    pub task: TaskOffsets,
+}
+
+/// The loaded object. Cloning shares it; dropping the last clone detaches everything.
+#[derive(Clone)]
+pub struct Kernel {
+    ebpf: Arc<Mutex<Ebpf>>,
+}
+
+/// Maps the agent reads and writes.
+pub struct Maps {
+    pub events: RingBuf<MapData>,
+    pub consumer: Array<MapData, u32>,
+    pub loss: PerCpuArray<MapData, u64>,
+    pub flows: SkStorage<MapData, FlowState>,
+    pub descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
+}
+
+impl Kernel {
+    /// Creates the maps and reads the programs; each program is verified when it is attached.
+    ///
+    /// # Errors
+    /// [`LoadError::Load`] when a map cannot be created or the object does not parse.
+    pub fn load(settings: Settings) -> Result<Self, LoadError> {
+        let config = Config {
+            own_tgid: std::process::id(),
+            include_loopback: settings.include_loopback.into(),
+            accepted_connections: settings.accepted_connections.into(),
+            task_pid_offset: settings.task.pid,
+            task_tgid_offset: settings.task.tgid,
+            task_comm_offset: settings.task.comm,
+        };
+        let ebpf = EbpfLoader::new()
+            .override_global("CONFIG", &config, true)
+            .map_max_entries("EVENTS", settings.ring_bytes)
+            .load(OBJECT)?;
+        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)) })
+    }
+
+    /// Takes the agent's maps out of the object. Works once.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] the second time.
+    pub fn take_maps(&self) -> Result<Maps, LoadError> {
+        let mut ebpf = self.lock();
+        Ok(Maps {
+            events: take(&mut ebpf, "EVENTS")?,
+            consumer: take(&mut ebpf, "CONSUMER")?,
+            loss: take(&mut ebpf, "LOSS")?,
+            flows: take(&mut ebpf, "FLOWS")?,
+            descriptors: take(&mut ebpf, "DESCRIPTORS")?,
+        })
+    }
+
+    /// Sees every TCP segment and UDP datagram that leaves a cgroup below `cgroup`, and who opens which connection.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program; the error holds the verifier's words.
+    pub fn attach_sockets(&self, cgroup: &Path) -> Result<(), LoadError> {
+        // Links (since 5.7) always allow other programs beside them, whatever the mode; a flag is refused.
+        const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+        let cgroup = File::open(cgroup)
+            .map_err(|error| LoadError::Cgroup { path: cgroup.display().to_string(), error })?;
+        let mut ebpf = self.lock();
+        for name in ["tcp_connect4", "tcp_connect6"] {
+            let connect: &mut CgroupSockAddr = program(&mut ebpf, name)?;
+            connect
+                .load()
+                .and_then(|()| connect.attach(&cgroup, MODE))
+                .map_err(|error| LoadError::Program { name, error })?;
+        }
+        let name = "tcp_connections";
+        let connections: &mut SockOps = program(&mut ebpf, name)?;
+        connections
+            .load()
+            .and_then(|()| connections.attach(&cgroup, MODE))
+            .map_err(|error| LoadError::Program { name, error })?;
+        let name = "packet_egress";
+        let packets: &mut CgroupSkb = program(&mut ebpf, name)?;
+        packets
+            .load()
+            .and_then(|()| packets.attach(&cgroup, CgroupSkbAttachType::Egress, MODE))
+            .map_err(|error| LoadError::Program { name, error })?;
+        Ok(())
+    }
+
+    /// Sees socket writes at their system calls.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`]; also when tracefs is not mounted.
+    pub fn attach_syscalls(&self) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
+        for &(name, tracepoints) in SYSCALL_PROGRAMS {
+            let probe: &mut TracePoint = program(&mut ebpf, name)?;
+            probe.load().map_err(|error| LoadError::Program { name, error })?;
+            for tracepoint in tracepoints {
+                probe.attach("syscalls", tracepoint).map_err(|error| LoadError::Program { name, error })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Verifies the programs that `discover` attaches.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`].
+    pub fn load_tls(&self) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
+        for name in TLS_PROGRAMS {
+            let probe: &mut UProbe = program(&mut ebpf, name)?;
+            probe.load().map_err(|error| LoadError::Program { name, error })?;
+        }
+        Ok(())
+    }
+
+    /// Puts a probe that does nothing into a function, `offset` bytes from its start (at 0, where every other tool puts
+    /// its own): the yardstick of the benchmarks. It stays while this object lives.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`].
+    pub fn attach_noop(&self, library: &Path, symbol: &str, offset: u64) -> Result<(), LoadError> {
+        let name = "noop";
+        let mut ebpf = self.lock();
+        let probe: &mut UProbe = program(&mut ebpf, name)?;
+        if probe.fd().is_err() {
+            probe.load().map_err(|error| LoadError::Program { name, error })?;
+        }
+        probe
+            .attach(UProbeAttachLocation::SymbolOffset(symbol, offset), library, UProbeScope::AllProcesses)
+            .map_err(|error| LoadError::Program { name, error })?;
+        Ok(())
+    }
+
+    /// What `discover` attaches with.
+    pub fn attacher(&self) -> Uprobes {
+        Uprobes { kernel: self.clone(), links: HashMap::new(), next: 0 }
+    }
+
+    /// Runs `work` on the loaded object (aya-log takes its map from it).
+    pub fn with<T>(&self, work: impl FnOnce(&mut Ebpf) -> T) -> T {
+        work(&mut self.lock())
+    }
+
+    /// A panic elsewhere while the lock was held leaves the object usable: it is only ever added to.
+    fn lock(&self) -> MutexGuard<'_, Ebpf> {
+        self.ebpf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+    program.try_into().map_err(|error| LoadError::Program { name, error })
+}
+
+fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+where
+    M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
+    map.try_into().map_err(|error| LoadError::Map { name, error })
+}
+
+/// Attaches uprobes by open file: the path given to the kernel leads to exactly this inode, whichever mount
+/// namespace it lives in and even when it has been deleted.
+pub struct Uprobes {
+    kernel: Kernel,
+    links: HashMap<u64, (&'static str, UProbeLinkId)>,
+    next: u64,
+}
+
+impl Attach for Uprobes {
+    fn attach(&mut self, file: &File, name: &'static str, offset: u64) -> Result<AttachId, AttachError> {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let failed = |error: &dyn std::fmt::Display| AttachError(error.to_string().into());
+        let mut ebpf = self.kernel.lock();
+        let probe: &mut UProbe = program(&mut ebpf, name).map_err(|error| failed(&error))?;
+        let _quickly = Expedited::begin();
+        let link = probe
+            .attach(offset, &path, UProbeScope::AllProcesses)
+            .map_err(|error| AttachError(chain(&error).into()))?;
+        drop(ebpf);
+        self.next += 1;
+        self.links.insert(self.next, (name, link));
+        Ok(AttachId(self.next))
+    }
+
+    fn detach(&mut self, id: AttachId) {
+        let Some((name, link)) = self.links.remove(&id.0) else { return };
+        let mut ebpf = self.kernel.lock();
+        let Ok(probe) = program::<UProbe>(&mut ebpf, name) else { return };
+        let _quickly = Expedited::begin();
+        if let Err(error) = probe.detach(link) {
+            tracing::debug!("detaching {name}: {error}");
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

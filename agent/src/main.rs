@@ -1,0 +1,15 @@
+use clap::Parser as _;
+use keymoat_agent::cli::{Cli, Command, Exit, agent, doctor, rules, scan};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Agent(args) => agent::run(&args).unwrap_or_else(|error| {
+            eprintln!("keymoat: {error:#}");
+            Exit::Error.into()
+        }),
+        Command::Scan(args) => scan::run(&args).into(),
+        Command::Doctor(args) => doctor::run(&args).into(),
+        Command::Rules(args) => rules::run(&args).into(),
+    }
+}

@@ -1,0 +1,88 @@
+//! Every rule brings its own tests: positives that must be found, look-alikes that must not.
+
+use crate::engine::Detector;
+use crate::error::RuleError;
+use crate::rule::Rule;
+use crate::ruleset::RuleSet;
+use std::sync::Arc;
+
+/// A sample that does not behave as its rule file says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: rule `{rule}`: {field} number {number} {problem}")]
+pub struct Failure {
+    /// `file:line` of the rule.
+    pub origin: String,
+    pub rule: String,
+    /// `positives` or `negatives`.
+    pub field: &'static str,
+    /// Counted from 1.
+    pub number: usize,
+    pub problem: String,
+}
+
+/// What stands around a key where keys are met: alone, in a header, a URL, JSON, an escaped line break.
+const AROUND: [(&str, &str); 6] = [
+    ("", ""),
+    ("Authorization: Bearer ", "\r\nAccept: */*\r\n\r\n"),
+    ("GET /v1?key=", "&page=2 HTTP/1.1\r\n"),
+    ("{\"a\": \"my key:\\n", "\\nthank you\", \"b\": 1}"),
+    ("export KEY='", "'\n"),
+    ("token%3D", "%26x"),
+];
+
+impl RuleSet {
+    /// Runs the samples of every rule against this whole set. Empty when all is well.
+    pub fn check(&self) -> Result<Vec<Failure>, RuleError> {
+        let detector = Detector::new(Arc::new(self.clone()))?;
+        let mut failures = Vec::new();
+        for rule in self.rules() {
+            for (index, sample) in rule.positives.iter().enumerate() {
+                let problem = positive(&detector, rule, sample);
+                failures.extend(problem.map(|problem| failure(rule, "positives", index, problem)));
+            }
+            for (index, sample) in rule.negatives.iter().enumerate() {
+                let problem = negative(&detector, rule, sample);
+                failures.extend(problem.map(|problem| failure(rule, "negatives", index, problem)));
+            }
+        }
+        Ok(failures)
+    }
+}
+
+fn failure(rule: &Rule, field: &'static str, index: usize, problem: String) -> Failure {
+    Failure { origin: rule.origin.to_string(), rule: rule.id.clone(), field, number: index + 1, problem }
+}
+
+/// Exactly one finding, of this rule, wherever the sample stands.
+fn positive(detector: &Detector, rule: &Rule, sample: &str) -> Option<String> {
+    for (before, after) in AROUND {
+        let found = find(detector, &format!("{before}{sample}{after}"));
+        let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
+        let [(id, span)] = found.as_slice() else {
+            return Some(format!("after {before:?} gives the findings {ids:?} instead of one"));
+        };
+        if *id != rule.id {
+            return Some(format!("after {before:?} is found by `{id}`, which has precedence"));
+        }
+        let whole = before.len() as u64..(before.len() + sample.len()) as u64;
+        if rule.context.is_empty() && *span != whole {
+            return Some(format!("after {before:?} is found at {span:?}, it stands at {whole:?}"));
+        }
+    }
+    None
+}
+
+fn negative(detector: &Detector, rule: &Rule, sample: &str) -> Option<String> {
+    let found = AROUND.iter().find(|(before, after)| {
+        find(detector, &format!("{before}{sample}{after}")).iter().any(|(id, _)| *id == rule.id)
+    });
+    found.map(|(before, _)| format!("is found after {before:?}, though it is no such key"))
+}
+
+fn find(detector: &Detector, text: &str) -> Vec<(String, std::ops::Range<u64>)> {
+    let mut all = Vec::new();
+    detector.scan(text.as_bytes(), &mut |found| {
+        all.push((found.rule.id.clone(), found.start..found.start + found.secret.len() as u64));
+    });
+    all
+}

@@ -1,0 +1,295 @@
+//! The engine: one pass for all literals, and a rule's own pattern only where its literal stands.
+//!
+//! Precedence: of two overlapping matches the one that starts first wins; at the same start the one with the
+//! longer literal, then the one whose rule comes first. A match is reported once nothing that can still come
+//! could win over it, which is what makes the findings independent of how the bytes were cut.
+
+use crate::automaton::{Progress, Walk};
+use crate::boundary::{LOOK_BEHIND, left_is_free};
+use crate::error::{Problem, RuleError};
+use crate::literals::Literals;
+use crate::rule::Rule;
+use crate::ruleset::RuleSet;
+use crate::stream::{Candidate, Fate, Rank, Stream};
+use crate::window::Window;
+use aho_corasick::automaton::StateID;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use zeroize::Zeroizing;
+
+/// A secret, and where it stands. Debug shows everything but the secret.
+pub struct Match<'a> {
+    pub rule: &'a Rule,
+    /// Offset of the secret's first byte in the stream.
+    pub start: u64,
+    pub secret: &'a [u8],
+}
+
+impl std::fmt::Debug for Match<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Match")
+            .field("rule", &self.rule.id)
+            .field("start", &self.start)
+            .field("len", &self.secret.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds secrets in bytes. Immutable: share it between threads, one [`Stream`] per flow.
+pub struct Detector {
+    rules: Arc<RuleSet>,
+    literals: Literals,
+    /// By the literal's number: the rules it can mean.
+    anchors: Vec<Vec<Anchor>>,
+    /// Longest way back from the end of a literal to the start of its secret.
+    reach: u64,
+    /// Tells the states of two automata apart.
+    id: u32,
+}
+
+/// What a literal says about a secret: it starts this many bytes before the literal's end.
+#[derive(Clone, Copy)]
+struct Anchor {
+    rank: Rank,
+    least_back: u64,
+    most_back: u64,
+}
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+impl Detector {
+    pub fn new(rules: Arc<RuleSet>) -> Result<Detector, RuleError> {
+        let mut literals: BTreeMap<&[u8], Vec<Anchor>> = BTreeMap::new();
+        for (index, rule) in rules.rules().iter().enumerate() {
+            let index = u16::try_from(index)
+                .map_err(|_| rule.origin.error(Problem::TooManyRules(usize::from(u16::MAX) + 1)))?;
+            for (literal, anchor) in anchors(index, rule) {
+                literals.entry(literal).or_default().push(anchor);
+            }
+        }
+        let found_by = Literals::new(literals.keys().copied()).map_err(|error| RuleError {
+            origin: "rules".to_owned(),
+            line: 0,
+            column: 0,
+            problem: Problem::BadPattern(error.to_string()),
+        })?;
+        let anchors: Vec<Vec<Anchor>> = literals.into_values().collect();
+        let reach = anchors.iter().flatten().map(|anchor| anchor.most_back).max().unwrap_or(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Detector { rules, literals: found_by, anchors, reach, id })
+    }
+
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// Finds every secret in the buffer; its end is the end of the data.
+    pub fn scan(&self, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
+        // Nothing is kept for a next push, so on clean text nothing is allocated.
+        let mut stream = Stream { detector: self.id, state: self.literals.start(), ..Stream::default() };
+        let window = Window::new(0, &[], bytes);
+        self.pass(&mut stream, &window, bytes, found);
+        self.finish(&mut stream, &window, found);
+    }
+
+    /// Goes on with a flow. However its bytes are cut into pushes, the findings are the same; a secret at
+    /// the very end of what was pushed waits for the next push or for [`flush`](Detector::flush).
+    pub fn push(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
+        if stream.detector != self.id {
+            // A new flow, or one whose rules were replaced: candidates of other rules mean nothing here.
+            stream.open.clear();
+            (stream.detector, stream.state) = (self.id, self.literals.start());
+        }
+        let base = stream.base();
+        let mut tail = std::mem::take(&mut stream.tail);
+        let window = Window::new(base, tail.bytes(), bytes);
+
+        self.resume(stream, &window);
+        self.pass(stream, &window, bytes, found);
+
+        let keep = window.end().saturating_sub(self.kept_from(stream, base));
+        tail.keep(keep as usize, bytes);
+        stream.tail = tail;
+    }
+
+    /// Decides as if nothing came after what was pushed. More may be pushed afterwards: a secret that was
+    /// reported is not reported again, one that was incomplete can still be completed.
+    pub fn flush(&self, stream: &mut Stream, found: &mut dyn FnMut(Match<'_>)) {
+        if stream.detector != self.id || stream.open.is_empty() {
+            return;
+        }
+        let base = stream.base();
+        let tail = std::mem::take(&mut stream.tail);
+        let window = Window::new(base, tail.bytes(), &[]);
+        self.finish(stream, &window, found);
+        stream.tail = tail;
+    }
+
+    /// Takes the stream to the window's end.
+    fn pass(&self, stream: &mut Stream, window: &Window<'_>, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
+        let before = window.end() - bytes.len() as u64;
+        stream.state = self.literals.walk(stream.state, bytes, |end, state| {
+            stream.position = before + end as u64;
+            self.hit(stream, window, state);
+            self.settle(stream, window, found);
+        });
+        stream.position = window.end();
+        self.settle(stream, window, found);
+    }
+
+    /// Decides everything as if nothing came after the window.
+    fn finish(&self, stream: &mut Stream, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
+        for candidate in std::mem::take(&mut stream.open) {
+            match candidate.end_if_ended() {
+                Some(end) if candidate.start >= stream.settled => {
+                    self.report(candidate, end, window, found);
+                    stream.settled = end;
+                }
+                Some(_) => {}
+                None => stream.open.push(candidate),
+            }
+        }
+        stream.open.retain(|candidate| candidate.start >= stream.settled);
+    }
+
+    /// One or more literals end at the stream's position.
+    fn hit(&self, stream: &mut Stream, window: &Window<'_>, state: StateID) {
+        for literal in self.literals.ending(state) {
+            for anchor in self.anchors.get(literal).into_iter().flatten() {
+                for back in anchor.least_back..=anchor.most_back {
+                    if let Some(start) = stream.position.checked_sub(back) {
+                        self.consider(stream, window, anchor.rank, start);
+                    }
+                }
+            }
+        }
+    }
+
+    fn consider(&self, stream: &mut Stream, window: &Window<'_>, rank: Rank, start: u64) {
+        let Some(rule) = self.rule(rank) else { return };
+        let before = |distance: usize| window.byte(start.checked_sub(distance as u64)?);
+        if start < window.base().max(stream.settled) || !left_is_free(&rule.shape.left, before) {
+            return;
+        }
+        // Cannot fail here: a user's rules were compiled when they were read, the built-in ones by the tests.
+        let Ok(automaton) = rule.shape.automaton() else { return };
+        let mut walk = automaton.walk();
+        let progress = automaton.advance(&mut walk, &rule.shape.right, start, window.bytes_from(start));
+        if let Some(fate) = fate(rule, walk, progress, start, window) {
+            let candidate = Candidate { start, rank, fate };
+            let at = stream.open.partition_point(|other| other.key() < candidate.key());
+            // Two literals of one rule (`xoxe-`, `xoxe.xoxb-`) can lead to the same place.
+            if stream.open.get(at).is_none_or(|other| other.key() != candidate.key()) {
+                stream.open.insert(at, candidate);
+            }
+        }
+    }
+
+    /// Takes the matches in the making on over what was pushed.
+    fn resume(&self, stream: &mut Stream, window: &Window<'_>) {
+        let from = stream.position;
+        stream.open.retain_mut(|candidate| {
+            let Fate::Open { mut walk, .. } = candidate.fate else { return true };
+            let Some(rule) = self.rule(candidate.rank) else { return false };
+            let Ok(automaton) = rule.shape.automaton() else { return false };
+            let progress = automaton.advance(&mut walk, &rule.shape.right, from, window.bytes_from(from));
+            match fate(rule, walk, progress, candidate.start, window) {
+                Some(fate) => candidate.fate = fate,
+                None => return false,
+            }
+            true
+        });
+    }
+
+    /// Reports every match that nothing still to come can win over.
+    fn settle(&self, stream: &mut Stream, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
+        if stream.open.is_empty() {
+            return;
+        }
+        let mut done = 0;
+        for &candidate in &stream.open {
+            if candidate.start >= stream.settled {
+                let Fate::Match { end } = candidate.fate else { break };
+                // A literal still to come may belong to a secret that starts up to `reach` bytes before it.
+                if candidate.start + self.reach > stream.position {
+                    break;
+                }
+                self.report(candidate, end, window, found);
+                stream.settled = end;
+            }
+            done += 1;
+        }
+        stream.open.drain(..done);
+    }
+
+    fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
+        let Some(rule) = self.rule(candidate.rank) else { return };
+        let start = candidate.start;
+        match window.span(start, end) {
+            Cow::Borrowed(secret) => found(Match { rule, start, secret }),
+            Cow::Owned(copy) => found(Match { rule, start, secret: &Zeroizing::new(copy) }),
+        }
+    }
+
+    /// Offset of the first byte that a later push may need.
+    fn kept_from(&self, stream: &Stream, base: u64) -> u64 {
+        let next_hit = (stream.position + 1).saturating_sub(self.reach + LOOK_BEHIND as u64);
+        let first_open = stream.open.first().map_or(next_hit, |candidate| candidate.start);
+        next_hit.min(first_open).max(base)
+    }
+
+    fn rule(&self, rank: Rank) -> Option<&Rule> {
+        self.rules.rules().get(usize::from(rank.rule))
+    }
+}
+
+/// What the walk's progress means for the candidate; none if it failed.
+fn fate(rule: &Rule, walk: Walk, progress: Progress, start: u64, window: &Window<'_>) -> Option<Fate> {
+    let holds = |end: &u64| contains_all(rule, start, *end, window);
+    match progress {
+        Progress::Done(end) => end.filter(holds).map(|end| Fate::Match { end }),
+        Progress::Open { if_ended } => Some(Fate::Open { walk, if_ended: if_ended.filter(holds) }),
+    }
+}
+
+fn contains_all(rule: &Rule, start: u64, end: u64, window: &Window<'_>) -> bool {
+    if rule.contains.is_empty() {
+        return true;
+    }
+    let span = window.span(start, end);
+    let all = rule.contains.iter().all(|literal| {
+        let literal = literal.as_bytes();
+        span.windows(literal.len()).any(|part| part == literal)
+    });
+    if let Cow::Owned(copy) = span {
+        drop(Zeroizing::new(copy));
+    }
+    all
+}
+
+/// The literals by which a rule is found.
+fn anchors(index: u16, rule: &Rule) -> impl Iterator<Item = (&[u8], Anchor)> {
+    let rank = move |literal: &str| Rank {
+        vagueness: u16::MAX - u16::try_from(literal.len()).unwrap_or(u16::MAX),
+        rule: index,
+    };
+    let prefixes = rule.prefixes.iter().map(move |prefix| {
+        let back = prefix.len() as u64;
+        (prefix.as_bytes(), Anchor { rank: rank(prefix), least_back: back, most_back: back })
+    });
+    let marker = rule.marker.iter().flat_map(move |marker| {
+        marker.texts.iter().map(move |text| {
+            let back = |at: usize| (at + text.len()) as u64;
+            let (least_back, most_back) = (back(marker.least), back(marker.most));
+            (text.as_bytes(), Anchor { rank: rank(text), least_back, most_back })
+        })
+    });
+    // Not part of the secret, so it says nothing about how specific the secret is.
+    let context = rule
+        .context
+        .iter()
+        .map(move |context| (context.as_bytes(), Anchor { rank: rank(""), least_back: 0, most_back: 0 }));
+    prefixes.chain(marker).chain(context)
+}

@@ -1,0 +1,42 @@
+//! Secret detection: rules as data, and the engine that runs them over bytes as they pass.
+//!
+//! A filter looks at three bytes of every place in the traffic; where a literal of a rule can start, one
+//! Aho-Corasick automaton over the literals of all rules decides; only where one stands is the rule's own
+//! pattern run, anchored, over at most the rule's longest match. Text without secrets costs the filter and
+//! little else.
+//!
+//! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. The only thing that
+//! ever hands out a secret's bytes is [`Match::secret`]; nothing here prints them.
+
+mod automaton;
+mod boundary;
+mod check;
+mod engine;
+mod error;
+mod file;
+mod filter;
+mod fingerprint;
+mod home;
+mod literals;
+mod pattern;
+mod redact;
+mod rule;
+mod ruleset;
+mod sample;
+mod stream;
+mod window;
+
+pub use check::Failure;
+pub use engine::{Detector, Match};
+pub use error::{Problem, RuleError};
+pub use fingerprint::Fingerprinter;
+pub use home::{is_home, is_usual};
+pub use redact::{redact_all, redacted};
+pub use rule::{Marker, Origin, Rule, Severity};
+pub use ruleset::RuleSet;
+pub use stream::Stream;
+
+/// Longest secret a rule may describe. It bounds what a [`Stream`] can hold, whatever the traffic does.
+pub const MAX_SECRET_LEN: usize = 4000;
+/// Most bytes a [`Stream`] ever keeps: a secret, the literal before it, and what decides its boundaries.
+pub const MAX_BYTES_HELD: usize = 4096;

@@ -1,0 +1,161 @@
+//! A rule's pattern: what can be read off the regex without running it, and the automaton that runs it.
+
+use crate::automaton::Automaton;
+use crate::boundary::ByteSet;
+use crate::error::Problem;
+use crate::{MAX_SECRET_LEN, rule::Marker};
+use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, Hir, HirKind};
+use std::sync::OnceLock;
+
+/// A secret of a handful of bytes is a word.
+const MIN_SECRET_LEN: usize = 8;
+
+/// What a match must look like, ready to run.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    hir: Hir,
+    automaton: OnceLock<Result<Automaton, Problem>>,
+    pub(crate) min_len: usize,
+    pub(crate) max_len: usize,
+    /// The text every match starts with, as far as it is fixed.
+    pub(crate) lead: Vec<u8>,
+    /// Bytes that may not stand directly before a match, and directly after it.
+    pub(crate) left: ByteSet,
+    pub(crate) right: ByteSet,
+}
+
+impl Shape {
+    pub(crate) fn new(pattern: &str, left: Option<&str>, right: Option<&str>) -> Result<Shape, Problem> {
+        let hir = parse(pattern)?;
+        let (min_len, max_len) = lengths(&hir)?;
+        let glue = charset(&hir).union(ByteSet::alphanumeric());
+        let side = |given: Option<&str>, usual| given.map_or(Ok(usual), set);
+        let lead = lead(&hir);
+        Ok(Shape {
+            automaton: OnceLock::new(),
+            min_len,
+            max_len,
+            lead,
+            left: side(left, glue.intersection(ByteSet::token()))?,
+            right: side(right, glue)?,
+            hir,
+        })
+    }
+
+    /// The automaton, built when a literal of the rule is seen for the first time: most rules of a catalogue
+    /// never are, and building all of them takes longer than everything else at start.
+    pub(crate) fn automaton(&self) -> Result<&Automaton, Problem> {
+        self.automaton.get_or_init(|| Automaton::new(&self.hir)).as_ref().map_err(Clone::clone)
+    }
+}
+
+fn parse(pattern: &str) -> Result<Hir, Problem> {
+    regex_syntax::ParserBuilder::new()
+        .unicode(false)
+        .utf8(false)
+        .build()
+        .parse(pattern)
+        .map_err(|error| Problem::BadPattern(reason(&error)))
+}
+
+/// The parser's message draws the pattern over several lines; its reason alone fits one.
+fn reason(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => {
+            format!("{} (at character {} of the pattern)", error.kind(), error.span().start.column)
+        }
+        regex_syntax::Error::Translate(error) => {
+            format!("{} (at character {} of the pattern)", error.kind(), error.span().start.column)
+        }
+        other => other.to_string(),
+    }
+}
+
+fn lengths(hir: &Hir) -> Result<(usize, usize), Problem> {
+    let properties = hir.properties();
+    if !properties.look_set().is_empty() {
+        return Err(Problem::LookAround);
+    }
+    let min_len = properties.minimum_len().unwrap_or(0);
+    let max_len = properties.maximum_len().ok_or(Problem::Unbounded)?;
+    if min_len < MIN_SECRET_LEN {
+        return Err(Problem::TooShort(min_len));
+    }
+    if max_len > MAX_SECRET_LEN {
+        return Err(Problem::TooLong { len: max_len, max: MAX_SECRET_LEN });
+    }
+    Ok((min_len, max_len))
+}
+
+/// Every byte that a class of the pattern allows; literals do not count.
+fn charset(hir: &Hir) -> ByteSet {
+    match hir.kind() {
+        HirKind::Class(class) => class_set(class),
+        HirKind::Repetition(repetition) => charset(&repetition.sub),
+        HirKind::Capture(capture) => charset(&capture.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(charset).fold(ByteSet::default(), ByteSet::union)
+        }
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Look(_) => ByteSet::default(),
+    }
+}
+
+fn class_set(class: &Class) -> ByteSet {
+    let mut set = ByteSet::default();
+    match class {
+        Class::Bytes(class) => class.iter().for_each(|range| set.insert_range(range.start(), range.end())),
+        // Only ASCII can be in here: the parser runs without Unicode.
+        Class::Unicode(class) => class.iter().for_each(|range| {
+            let byte = |c: char| u8::try_from(u32::from(c)).unwrap_or(u8::MAX);
+            set.insert_range(byte(range.start()), byte(range.end()));
+        }),
+    }
+    set
+}
+
+/// A boundary as the rule file gives it: a class such as `[A-Za-z0-9]`, or `none`.
+fn set(text: &str) -> Result<ByteSet, Problem> {
+    if text == "none" {
+        return Ok(ByteSet::default());
+    }
+    let bad = || Problem::BadSet(text.to_owned());
+    let hir = parse(text).map_err(|_| bad())?;
+    match hir.kind() {
+        HirKind::Class(class) => Ok(class_set(class)),
+        HirKind::Literal(literal) => match *literal.0 {
+            [byte] => {
+                let mut set = ByteSet::default();
+                set.insert_range(byte, byte);
+                Ok(set)
+            }
+            _ => Err(bad()),
+        },
+        _ => Err(bad()),
+    }
+}
+
+/// The longest text that every match starts with.
+fn lead(hir: &Hir) -> Vec<u8> {
+    Extractor::new().extract(hir).longest_common_prefix().map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+/// A way the pattern can start that none of the prefixes covers, if there is one.
+pub(crate) fn uncovered_start(pattern: &str, prefixes: &[String]) -> Option<String> {
+    let starts = Extractor::new().extract(&parse(pattern).ok()?);
+    let covered = |start: &[u8]| {
+        prefixes.iter().map(String::as_bytes).any(|p| start.starts_with(p) || p.starts_with(start))
+    };
+    let foreign = starts.literals()?.iter().find(|literal| !covered(literal.as_bytes()))?;
+    Some(String::from_utf8_lossy(foreign.as_bytes()).into_owned())
+}
+
+/// Steps between a marker's least and most offset. Each costs a look at the byte before it, per hit.
+pub(crate) const MARKER_STEPS: usize = 64;
+
+pub(crate) fn check_marker(shape: &Shape, marker: &Marker) -> Result<(), Problem> {
+    let fits = marker.least <= marker.most
+        && marker.most - marker.least <= MARKER_STEPS
+        && marker.texts.iter().all(|text| marker.most + text.len() <= shape.max_len);
+    if fits { Ok(()) } else { Err(Problem::BadMarker { len: shape.max_len, max: MARKER_STEPS }) }
+}

@@ -1,0 +1,115 @@
+//! One rule: what a key looks like, where it is at home, and what to tell the person who leaked it.
+
+use crate::error::{Problem, RuleError};
+use crate::pattern::Shape;
+use std::sync::Arc;
+
+/// How bad a leak is. Ordered: `Info < Low < Medium < High < Critical`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Public or worthless by itself; useful to know.
+    Info,
+    /// An identifier that needs its other half.
+    Low,
+    /// Limited reach: test keys, write-only webhooks.
+    Medium,
+    /// Reads or changes somebody's data.
+    High,
+    /// Spends money, or opens an account, an organisation or a supply chain.
+    Critical,
+}
+
+impl std::fmt::Display for Severity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Severity::Info => "info",
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        })
+    }
+}
+
+/// A rule as its file describes it. `docs/rules.md` says what each field means.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    pub id: String,
+    pub name: String,
+    pub vendor: String,
+    pub severity: Severity,
+    /// Regex over bytes that describes the whole secret.
+    pub pattern: String,
+    /// Literals a secret starts with; public, so they are also what a redacted secret shows.
+    pub prefixes: Vec<String>,
+    /// A fixed text inside the secret, for formats that do not start with one.
+    pub marker: Option<Marker>,
+    /// Literals that stand directly before the secret and are not part of it.
+    pub context: Vec<String>,
+    /// Literals that must all occur inside the secret.
+    pub contains: Vec<String>,
+    /// Hosts to which this secret belongs: `api.example.com`, `*.example.com`.
+    pub home: Vec<String>,
+    /// Where in a message to its home it is expected: `header:authorization`, `query:key`, `path`, `body`.
+    pub usual: Vec<String>,
+    /// Why it matters that this left.
+    pub explanation: String,
+    /// What to do now, and what to do instead.
+    pub remediation: String,
+    /// MITRE ATT&CK technique ids.
+    pub attack: Vec<String>,
+    /// Texts that hold exactly one such secret, put together from the pieces in the file.
+    pub positives: Vec<String>,
+    /// Look-alikes that are none.
+    pub negatives: Vec<String>,
+    /// Where the rule stands, for messages.
+    pub origin: Origin,
+    pub(crate) shape: Arc<Shape>,
+}
+
+/// A place in a rule file. Displays as `file:line`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Origin {
+    pub(crate) fn error(&self, problem: Problem) -> RuleError {
+        RuleError { origin: self.file.clone(), line: self.line, column: self.column, problem }
+    }
+}
+
+/// Literals inside a secret, one of which is there, and the offsets at which it may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub texts: Vec<String>,
+    pub least: usize,
+    pub most: usize,
+}
+
+impl Rule {
+    /// Shortest and longest secret the pattern describes, in bytes.
+    pub fn length(&self) -> (usize, usize) {
+        (self.shape.min_len, self.shape.max_len)
+    }
+
+    /// How many leading bytes of this secret are public knowledge and may be shown.
+    pub fn public_prefix_len(&self, secret: &[u8]) -> usize {
+        let prefixes = self.prefixes.iter().map(String::as_bytes);
+        prefixes
+            .chain(std::iter::once(self.shape.lead.as_slice()))
+            .filter(|prefix| secret.starts_with(prefix))
+            .map(<[u8]>::len)
+            .max()
+            .unwrap_or(0)
+    }
+}

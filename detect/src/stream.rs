@@ -1,0 +1,138 @@
+//! What one flow carries from push to push.
+
+use crate::automaton::Walk;
+use aho_corasick::automaton::StateID;
+use zeroize::Zeroize as _;
+
+/// The state of one flow: how far the automaton is, the last bytes, and the matches not decided yet.
+///
+/// Two empty vectors and a few numbers until the first push; about a hundred bytes on clean text; never more
+/// than [`MAX_BYTES_HELD`](crate::MAX_BYTES_HELD) bytes of traffic. What was held is wiped on drop.
+#[derive(Default)]
+pub struct Stream {
+    /// Which detector the automaton state belongs to; 0 is none.
+    pub(crate) detector: u32,
+    pub(crate) state: StateID,
+    /// Bytes pushed or missed so far.
+    pub(crate) position: u64,
+    /// Everything before this offset is reported or can no longer be.
+    pub(crate) settled: u64,
+    /// Matches in the making, by start, then by precedence.
+    pub(crate) open: Vec<Candidate>,
+    /// The last bytes before `position`.
+    pub(crate) tail: Tail,
+}
+
+impl Stream {
+    /// Would [`Detector::flush`](crate::Detector::flush) find something? False once it was called, until
+    /// more is pushed.
+    pub fn pending(&self) -> bool {
+        self.open.iter().any(|candidate| candidate.end_if_ended().is_some())
+    }
+
+    /// `missing` bytes of the flow were lost: nothing before the gap is joined with what comes after it.
+    /// Flush first, or a key that ended exactly at the gap is forgotten with the rest.
+    pub fn gap(&mut self, missing: u64) {
+        self.position = self.position.saturating_add(missing);
+        self.settled = self.position;
+        self.detector = 0;
+        self.open.clear();
+        self.tail.clear();
+    }
+
+    /// Offset of the first byte kept.
+    pub(crate) fn base(&self) -> u64 {
+        self.position - self.tail.bytes().len() as u64
+    }
+}
+
+/// Shows sizes, not bytes.
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("position", &self.position)
+            .field("held", &self.tail.bytes().len())
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place where a rule's literal stands and its pattern has not failed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) start: u64,
+    /// Lower wins at the same start.
+    pub(crate) rank: Rank,
+    pub(crate) fate: Fate,
+}
+
+/// More specific first (a longer literal of the secret itself), then the order of the files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    pub(crate) vagueness: u16,
+    pub(crate) rule: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    /// More bytes decide.
+    Open { walk: Walk, if_ended: Option<u64> },
+    /// A match that ends here.
+    Match { end: u64 },
+}
+
+impl Candidate {
+    pub(crate) fn key(&self) -> (u64, Rank) {
+        (self.start, self.rank)
+    }
+
+    pub(crate) fn end_if_ended(&self) -> Option<u64> {
+        match self.fate {
+            Fate::Open { if_ended, .. } => if_ended,
+            Fate::Match { end } => Some(end),
+        }
+    }
+}
+
+/// A few bytes of traffic, possibly part of a secret: never left behind in freed memory.
+#[derive(Default)]
+pub(crate) struct Tail(Vec<u8>);
+
+/// A flow that once held a long secret gives the room back.
+const SLACK: usize = 256;
+/// Room is taken in steps, so that a flow of small writes settles after a few of them.
+const ROUND: usize = 32;
+
+impl Tail {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.zeroize();
+        self.0 = Vec::new();
+    }
+
+    /// Keeps the last `len` bytes of what was held followed by `fresh`.
+    pub(crate) fn keep(&mut self, len: usize, fresh: &[u8]) {
+        let from_old = len.saturating_sub(fresh.len());
+        let drop = self.0.len().saturating_sub(from_old);
+        let fresh = fresh.get(fresh.len().saturating_sub(len)..).unwrap_or(fresh);
+        if len > self.0.capacity() || self.0.capacity() > len + SLACK {
+            // Not `reserve`: it would free the old bytes without wiping them.
+            let mut bytes = Vec::with_capacity(len.next_multiple_of(ROUND));
+            bytes.extend_from_slice(self.0.get(drop..).unwrap_or_default());
+            bytes.extend_from_slice(fresh);
+            *self = Tail(bytes);
+        } else {
+            self.0.drain(..drop);
+            self.0.extend_from_slice(fresh);
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}

@@ -1,0 +1,66 @@
+//! Every map: who writes it, who reads it.
+
+use crate::probes::socket::syscalls::Call;
+use aya_ebpf::{
+    Global,
+    btf_maps::SkStorage,
+    macros::{btf_map, map},
+    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+};
+use keymoat_abi::{
+    Config, FlowState, LossCause,
+    state::{Descriptor, DescriptorKey},
+};
+
+/// Written once by the agent before load, read by every program.
+#[unsafe(no_mangle)]
+pub static CONFIG: Global<Config> = Global::new(Config {
+    own_tgid: 0,
+    include_loopback: 0,
+    accepted_connections: 1,
+    task_pid_offset: 0,
+    task_tgid_offset: 0,
+    task_comm_offset: 0,
+});
+
+/// Written by `emit` only, read by the agent. The agent sets the size at load.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// One flag: not 0 when the agent sleeps and the next record has to wake it. Set by the agent before it
+/// sleeps, cleared by `emit`.
+#[map]
+pub static CONSUMER: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Written by `emit`, summed over CPUs by the agent. Indexed by [`LossCause`].
+#[map]
+pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LossCause::COUNT, 0);
+
+/// State per TCP connection; goes when its socket goes. Written by `tcp_connect*`, `tcp_connections` and
+/// `packet_egress`, and by the agent for connections older than itself.
+#[btf_map]
+pub static FLOWS: SkStorage<FlowState> = SkStorage::new();
+
+/// Plaintext handed to a TLS library by a thread (`tgid << 32 | tid`) and not yet seen at a socket.
+/// Written by the TLS probes, consumed by the socket programs.
+#[map]
+pub static MARKS: LruHashMap<u64, crate::marks::Marks> = LruHashMap::with_max_entries(8_192, 0);
+
+/// Empty marks to insert from: too large for the stack. Never written.
+#[map]
+pub static NO_MARKS: Array<crate::marks::Marks> = Array::with_max_entries(1, 0);
+
+/// What is known of a TLS connection object. Written by the TLS probes (offset) and the socket programs
+/// (cookie), removed when its socket closes.
+#[map]
+pub static CONTEXTS: LruHashMap<crate::marks::ContextKey, crate::marks::Context> =
+    LruHashMap::with_max_entries(65_536, 0);
+
+/// Internet sockets by (process, file descriptor). Written by the system call probes only, and by the agent for
+/// sockets older than itself; empty while the socket programs are in use.
+#[map]
+pub static DESCRIPTORS: LruHashMap<DescriptorKey, Descriptor> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Arguments of a system call that is running, by thread. Written and read by the system call probes.
+#[map]
+pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0);

@@ -1,0 +1,195 @@
+//! Which socket carries which TLS connection.
+//!
+//! A TLS library is given plaintext (probe, no socket known) and soon after a record leaves on a socket, on the
+//! same thread: at once for socket BIOs, a little later and possibly interleaved with other connections for
+//! memory BIOs (Node, asyncio). Each thread keeps its last few plaintext writes as marks; a record on a
+//! socket takes the mark it fits.
+
+use crate::{
+    emit,
+    maps::{CONTEXTS, MARKS, NO_MARKS},
+};
+use keymoat_abi::{FlowState, LossCause, Tuple};
+
+const SLOTS: usize = 4;
+/// Most plaintext one TLS record carries (RFC 8446, 5.1).
+const MAX_PLAINTEXT: u64 = 16_384;
+/// Most a record adds to its plaintext: IV, MAC and padding of TLS 1.2 CBC suites (RFC 5246, 6.2.3.2).
+const MAX_OVERHEAD: u64 = 16 + 48 + 256;
+
+/// One plaintext write that no socket has taken yet.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Mark {
+    context: u64,
+    buffer: u64,
+    len: u64,
+    /// Bytes of it not seen on a socket; 0 = slot free.
+    left: u64,
+    /// Not 0: the first write of its connection, which has to be linked.
+    first: u64,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Marks {
+    slots: [Mark; SLOTS],
+    next: u64,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ContextKey {
+    pub tgid: u64,
+    pub context: u64,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Context {
+    /// Plaintext bytes written so far.
+    pub sent: u64,
+    /// Socket cookie; 0 = not linked.
+    pub cookie: u64,
+}
+
+/// Notes a plaintext write. True when the same write is already noted and still on its way: a retry after
+/// `WANT_WRITE`, or one library function calling another.
+///
+/// `first`: nothing is known of this connection yet.
+#[inline(always)]
+pub fn add(pid_tgid: u64, context: u64, buffer: u64, len: u64, first: bool) -> bool {
+    let Some(marks) = of_thread_or_new(pid_tgid) else {
+        emit::lost(LossCause::TlsStateFull);
+        return false;
+    };
+    // SAFETY: a value in the map, touched only by its own thread.
+    let marks = unsafe { &mut *marks };
+    for mark in &mut marks.slots {
+        if mark.left != 0 && mark.context == context && mark.buffer == buffer && mark.len == len {
+            mark.left = len;
+            return true;
+        }
+    }
+    let slot = (marks.next & (SLOTS as u64 - 1)) as usize;
+    marks.next += 1;
+    if let Some(mark) = marks.slots.get_mut(slot) {
+        *mark = Mark { context, buffer, len, left: len, first: first.into() };
+    }
+    false
+}
+
+#[inline(always)]
+fn of_thread_or_new(pid_tgid: u64) -> Option<*mut Marks> {
+    if let Some(marks) = MARKS.get_ptr_mut(&pid_tgid) {
+        return Some(marks);
+    }
+    let none = NO_MARKS.get_ptr(0)?;
+    // SAFETY: an array slot that nobody writes.
+    MARKS.insert(&pid_tgid, unsafe { &*none }, 0).ok()?;
+    MARKS.get_ptr_mut(&pid_tgid)
+}
+
+/// This thread's marks, or empty ones: LLVM computes addresses in them before it looks whether there are any, which the
+/// verifier refuses.
+#[inline(always)]
+pub fn of_thread_or_none(pid_tgid: u64) -> Option<*mut Marks> {
+    match MARKS.get_ptr_mut(&pid_tgid) {
+        Some(marks) => Some(marks),
+        None => NO_MARKS.get_ptr_mut(0),
+    }
+}
+
+/// Does this thread have plaintext on its way?
+#[inline(always)]
+pub fn of_thread(pid_tgid: u64) -> Option<*mut Marks> {
+    MARKS.get_ptr_mut(&pid_tgid)
+}
+
+/// An application-data record of `record` payload bytes leaves on `flow`'s socket: takes the mark it fits and
+/// links the mark's TLS connection to the socket if it was not linked before.
+///
+/// A packet may leave on another task than the sender's, so a linked socket stays linked: only a connection's first
+/// write can take it over (a new one on a socket whose old one is done).
+#[inline(always)]
+pub fn take(marks: *mut Marks, flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64, record: u64) {
+    // SAFETY: a value in the map, touched only by its own thread.
+    let marks = unsafe { &mut *marks };
+    let linked = flow.context != 0 && u64::from(flow.tgid) == pid_tgid >> 32;
+    let mut fitting = None;
+    for mark in &mut marks.slots {
+        if mark.left == 0 {
+            continue;
+        }
+        if linked && mark.context == flow.context && mark.first == 0 {
+            mark.left = mark.left.saturating_sub(record);
+            return;
+        }
+        if fitting.is_none() && (flow.context == 0 || mark.first != 0) && fits(mark.left, record) {
+            fitting = Some(mark);
+        }
+    }
+    let Some(mark) = fitting else { return };
+    mark.left = mark.left.saturating_sub(record);
+    mark.first = 0;
+    let context = mark.context;
+    link(flow, tuple, pid_tgid, context);
+}
+
+/// Can a record with `record` payload bytes carry the next part of `left` bytes of plaintext?
+#[inline(always)]
+fn fits(left: u64, record: u64) -> bool {
+    let plain = if left > MAX_PLAINTEXT { MAX_PLAINTEXT } else { left };
+    let whole = record >= plain && record <= plain + MAX_OVERHEAD;
+    // A library told to use smaller records cuts a write into several.
+    let fragment = record < plain && record >= 512;
+    whole || fragment
+}
+
+#[inline(always)]
+fn link(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64, context: u64) {
+    flow.context = context;
+    flow.tgid = (pid_tgid >> 32) as u32;
+    let key = ContextKey { tgid: pid_tgid >> 32, context };
+    if let Some(known) = CONTEXTS.get_ptr_mut(&key) {
+        // SAFETY: a value in the map; writers race only when one TLS connection is written on two sockets.
+        unsafe { (*known).cookie = flow.cookie };
+    }
+    emit::link(flow.cookie, context, pid_tgid, tuple);
+}
+
+/// Counts `len` plaintext bytes of a TLS connection; gives their offset and the socket if already known.
+#[inline(always)]
+pub fn advance(pid_tgid: u64, context: u64, len: u64) -> Context {
+    let key = ContextKey { tgid: pid_tgid >> 32, context };
+    if let Some(known) = CONTEXTS.get_ptr_mut(&key) {
+        // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+        unsafe {
+            let before = *known;
+            (*known).sent = before.sent + len;
+            return before;
+        }
+    }
+    if CONTEXTS.insert(&key, &Context { sent: len, cookie: 0 }, 0).is_err() {
+        emit::lost(LossCause::TlsStateFull);
+    }
+    Context { sent: 0, cookie: 0 }
+}
+
+/// The socket is being closed: a new TLS connection at the same address is a new connection.
+#[inline(always)]
+pub fn forget(flow: &mut FlowState) {
+    if flow.context == 0 {
+        return;
+    }
+    let key = ContextKey { tgid: u64::from(flow.tgid), context: flow.context };
+    let linked_here = match CONTEXTS.get_ptr(&key) {
+        // SAFETY: a value in the map.
+        Some(known) => unsafe { (*known).cookie == flow.cookie },
+        None => false,
+    };
+    if linked_here {
+        let _ = CONTEXTS.remove(&key);
+    }
+    flow.context = 0;
+}

@@ -1,0 +1,5 @@
+//! The hooks.
+
+pub mod noop;
+pub mod socket;
+pub mod tls;

@@ -1,0 +1,371 @@
+//! Packets on their way out of a cgroup (cgroup_skb egress): every byte of TCP and UDP that leaves, whichever call
+//! sent it, after the copy into the kernel, without touching the sender's socket.
+//!
+//! TCP is put in order by sequence number: what is sent again is skipped. Before the card cuts them, packets
+//! are up to 64 KiB long.
+
+use crate::{
+    bounds::at_least_one,
+    emit::{self, Bytes, Write},
+    flow::{self, is_own_host, mapped},
+    maps::CONFIG,
+    marks, task,
+    tls_record::{PEEK, Record},
+};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_skb_load_bytes},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use keymoat_abi::{
+    FlowState, LossCause, Source, Tuple,
+    event::{flags, tuple_flags},
+    state::kind,
+};
+
+const PASS: i32 = 1;
+const HOP_BY_HOP: u8 = 0;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const IPV6_HEADER: u32 = 40;
+const UDP_HEADER: u32 = 8;
+const SYN: u16 = 0x02;
+/// TLS records looked at in one packet; of more, the rest is found again at a later packet's start.
+const RECORDS_PER_PACKET: u32 = 8;
+
+#[cgroup_skb]
+pub fn packet_egress(ctx: SkBuffContext) -> i32 {
+    if let Some(packet) = Packet::parse(&ctx) {
+        match packet.protocol {
+            TCP => segment(&ctx, &packet),
+            UDP => datagram(&ctx, &packet),
+            _ => {}
+        }
+    }
+    PASS
+}
+
+/// What the IP header says.
+struct Packet {
+    protocol: u8,
+    /// Where the transport header begins.
+    transport: u32,
+    local: [u32; 4],
+    remote: [u32; 4],
+}
+
+impl Packet {
+    #[inline(always)]
+    fn parse(ctx: &SkBuffContext) -> Option<Self> {
+        let first: u8 = ctx.load(0).ok()?;
+        match first >> 4 {
+            4 => {
+                let header: [u32; 5] = ctx.load(0).ok()?;
+                let [_, fragment, ttl_protocol, source, target] = header;
+                // Later fragments carry no transport header.
+                if u32::from_be(fragment) & 0x1fff != 0 {
+                    return None;
+                }
+                Some(Self {
+                    protocol: (u32::from_be(ttl_protocol) >> 16) as u8,
+                    transport: u32::from(first & 0xf) * 4,
+                    local: mapped(source),
+                    remote: mapped(target),
+                })
+            }
+            6 => {
+                let [a, b, c, d, e, f, g, h]: [u32; 8] = ctx.load(8).ok()?;
+                let mut protocol: u8 = ctx.load(6).ok()?;
+                let mut transport = IPV6_HEADER;
+                // A jumbo packet (more than 64 KiB before the card cuts it) says its length in one.
+                if protocol == HOP_BY_HOP {
+                    let [next, length]: [u8; 2] = ctx.load(IPV6_HEADER as usize).ok()?;
+                    protocol = next;
+                    transport += (u32::from(length) + 1) * 8;
+                }
+                Some(Self { protocol, transport, local: [a, b, c, d], remote: [e, f, g, h] })
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn tuple(&self, source_port: u16, target_port: u16) -> Tuple {
+        // SAFETY: same size, every value valid.
+        let bytes = |words| unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(words) };
+        Tuple {
+            local: bytes(self.local),
+            remote: bytes(self.remote),
+            local_port: source_port,
+            remote_port: target_port,
+            flags: if is_own_host(self.local, self.remote) { tuple_flags::LOOPBACK } else { 0 },
+            known: 1,
+            reserved: [0; 2],
+        }
+    }
+}
+
+/// Packet bytes from an offset on.
+#[derive(Clone, Copy)]
+struct PacketBytes {
+    skb: *const core::ffi::c_void,
+    start: u32,
+    /// The task that runs is the one that sends.
+    in_task: bool,
+}
+
+impl Bytes for PacketBytes {
+    /// A packet has at most 64 KiB, unless somebody turned on BIG TCP (Linux 6.3): then its tail is counted.
+    const FULL_RECORDS: u32 = 0;
+
+    #[inline(always)]
+    unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause> {
+        // Nobody writes a record of no bytes; only the verifier thinks so.
+        let len = at_least_one(len);
+        // SAFETY: the helper checks the packet's bounds; the destination by the trait's contract.
+        match unsafe { bpf_skb_load_bytes(self.skb.cast(), self.start + from as u32, to.cast(), len as u32) }
+        {
+            0 => Ok(()),
+            _ => Err(LossCause::UnreadableMemory),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn comm(self, to: *mut u8) {
+        // SAFETY: by the trait's contract.
+        unsafe {
+            if self.in_task {
+                task::comm_from_task(to);
+            } else {
+                task::no_comm(to);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn datagram(ctx: &SkBuffContext, packet: &Packet) {
+    let Ok(ports) = ctx.load::<[u16; 2]>(packet.transport as usize) else { return };
+    let [source_port, target_port] = ports;
+    let tuple = packet.tuple(u16::from_be(source_port), u16::from_be(target_port));
+    let pid_tgid = task::pid_tgid_from_task();
+    let payload = packet.transport + UDP_HEADER;
+    let len = ctx.len();
+    if flow::is_ignored(&tuple) || task::is_agent(pid_tgid) || len <= payload {
+        return;
+    }
+    let skb = ctx.skb.skb;
+    // SAFETY: the program's own context.
+    let (cookie, uid) = unsafe { (bpf_get_socket_cookie(skb.cast()), bpf_get_socket_uid(skb)) };
+    let write = Write {
+        source: Source::Udp,
+        flags: 0,
+        total: u64::from(len - payload),
+        readable: u64::from(len - payload),
+        offset: 0,
+        cookie,
+        context: 0,
+        pid_tgid,
+        uid,
+        tuple,
+    };
+    emit::write(&write, PacketBytes { skb: skb.cast(), start: payload, in_task: true });
+}
+
+#[inline(always)]
+fn segment(ctx: &SkBuffContext, packet: &Packet) {
+    let Some(segment) = Segment::parse(ctx, packet) else { return };
+    let skb = ctx.skb.skb;
+    // SAFETY: the program's own context; the verifier checks that the socket is there.
+    let sk = unsafe {
+        let sk = (*skb).__bindgen_anon_2.sk;
+        if sk.is_null() { sk } else { bpf_sk_fullsock(sk) }
+    };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: the packet's socket, checked above.
+    let Some(state) = (unsafe { flow::state(sk, true) }) else {
+        emit::lost(LossCause::SocketNotTracked);
+        return;
+    };
+    // SAFETY: socket storage; packets of one socket leave under its lock.
+    let state = unsafe { &mut *state };
+    let current = task::pid_tgid_from_task();
+    first_sight(state, ctx, current);
+    let unwanted = state.flags & tuple_flags::ACCEPTED != 0 && CONFIG.load().accepted_connections == 0;
+    if task::is_agent(state.owner) || unwanted {
+        return;
+    }
+    let Some((skip, offset)) = in_order(state, &segment) else { return };
+    let fresh = Fresh { start: segment.payload + skip, len: u64::from(segment.len - skip), offset };
+    let mut tuple = packet.tuple(segment.source_port, segment.target_port);
+    tuple.flags |= state.flags;
+    judge(ctx, state, &fresh, &tuple, current);
+}
+
+/// What a TCP header says.
+struct Segment {
+    source_port: u16,
+    target_port: u16,
+    /// Sequence number of the first payload byte.
+    seq: u32,
+    /// Where the payload begins, and its bytes.
+    payload: u32,
+    len: u32,
+}
+
+impl Segment {
+    /// `None` when there is no payload.
+    #[inline(always)]
+    fn parse(ctx: &SkBuffContext, packet: &Packet) -> Option<Self> {
+        let [source, target, seq_high, seq_low, _, _, offset_flags]: [u16; 7] =
+            ctx.load(packet.transport as usize).ok()?;
+        let offset_flags = u16::from_be(offset_flags);
+        let payload = packet.transport + u32::from(offset_flags >> 12) * 4;
+        let len = ctx.len();
+        if len <= payload {
+            return None;
+        }
+        let seq = u32::from(u16::from_be(seq_high)) << 16 | u32::from(u16::from_be(seq_low));
+        // A SYN takes a sequence number of its own; data behind it is TCP fast open.
+        let seq = seq.wrapping_add(u32::from(offset_flags & SYN != 0));
+        Some(Self {
+            source_port: u16::from_be(source),
+            target_port: u16::from_be(target),
+            seq,
+            payload,
+            len: len - payload,
+        })
+    }
+}
+
+/// Bytes of a packet that were not sent before.
+struct Fresh {
+    /// Where they begin in the packet.
+    start: u32,
+    len: u64,
+    /// Where they belong in the stream.
+    offset: u64,
+}
+
+/// Fills in what is not known of a connection older than the agent, or accepted.
+#[inline(always)]
+fn first_sight(state: &mut FlowState, ctx: &SkBuffContext, current: u64) {
+    let skb = ctx.skb.skb;
+    if state.cookie == 0 {
+        // SAFETY: the program's own context.
+        state.cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    }
+    if state.owner == 0 {
+        state.owner = current;
+        // SAFETY: the program's own context.
+        state.uid = unsafe { bpf_get_socket_uid(skb) };
+    }
+}
+
+/// How many of the segment's bytes were sent before, and where the others belong in the stream. `None` when all were.
+#[inline(always)]
+fn in_order(state: &mut FlowState, segment: &Segment) -> Option<(u32, u64)> {
+    if state.kind == kind::NEW {
+        state.next_seq = segment.seq;
+    }
+    let behind = state.next_seq.wrapping_sub(segment.seq);
+    if (behind as i32) < 0 {
+        // Bytes in between left before the agent looked.
+        state.sent += u64::from(segment.seq.wrapping_sub(state.next_seq));
+        state.next_seq = segment.seq;
+        let offset = state.sent;
+        advance(state, segment.len);
+        return Some((0, offset));
+    }
+    if behind >= segment.len {
+        return None;
+    }
+    let offset = state.sent;
+    advance(state, segment.len - behind);
+    Some((behind, offset))
+}
+
+#[inline(always)]
+fn advance(state: &mut FlowState, len: u32) {
+    state.next_seq = state.next_seq.wrapping_add(len);
+    state.sent += u64::from(len);
+}
+
+/// Plaintext and ClientHellos go to the agent, of other TLS only the records' headers are of interest.
+#[inline(always)]
+fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
+    let mut flag = 0;
+    if state.hello_left > 0 {
+        flag = flags::CLIENT_HELLO;
+        state.hello_left = (state.hello_left).saturating_sub(fresh.len as u32);
+    } else if state.kind == kind::TLS {
+        records(ctx, state, fresh, tuple, current);
+        return;
+    } else if let Some(record) = peek(ctx, fresh.start).and_then(Record::parse) {
+        if record.is_client_hello() {
+            flag = flags::CLIENT_HELLO;
+            state.kind = kind::TLS;
+            state.hello_left = (record.size() as u32).saturating_sub(fresh.len as u32);
+            state.next_record = fresh.offset + record.size();
+        } else if state.kind == kind::NEW {
+            // A server's side, or a connection older than the agent.
+            state.kind = kind::TLS;
+            state.next_record = fresh.offset;
+            records(ctx, state, fresh, tuple, current);
+            return;
+        }
+    }
+    if state.kind == kind::NEW {
+        state.kind = kind::PLAIN;
+    }
+    if flow::is_ignored(tuple) {
+        return;
+    }
+    let write = Write {
+        source: Source::Tcp,
+        flags: flag,
+        total: fresh.len,
+        readable: fresh.len,
+        offset: fresh.offset,
+        cookie: state.cookie,
+        context: 0,
+        pid_tgid: state.owner,
+        uid: state.uid,
+        tuple: *tuple,
+    };
+    let in_task = current >> 32 == state.owner >> 32;
+    emit::write(&write, PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task });
+}
+
+#[inline(always)]
+fn peek(ctx: &SkBuffContext, at: u32) -> Option<[u8; PEEK]> {
+    ctx.load(at as usize).ok()
+}
+
+/// Links the socket to the TLS connection whose records it carries: the first packet of a write leaves in the writing
+/// thread (nothing is in flight that it had to wait for), so the thread's marks say which connection it is.
+#[inline(always)]
+fn records(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
+    let end = fresh.offset + fresh.len;
+    if state.next_record >= end {
+        return;
+    }
+    let Some(marks) = marks::of_thread_or_none(current) else { return };
+    // Behind: the place was lost; a packet often begins with a record.
+    let mut at = if state.next_record > fresh.offset { state.next_record } else { fresh.offset };
+    for _ in 0..RECORDS_PER_PACKET {
+        if at >= end {
+            break;
+        }
+        let Some(record) = peek(ctx, fresh.start + (at - fresh.offset) as u32).and_then(Record::parse) else {
+            break;
+        };
+        if record.is_application_data() {
+            marks::take(marks, state, tuple, current, record.len);
+        }
+        at += record.size();
+    }
+    state.next_record = at;
+}

@@ -1,0 +1,113 @@
+//! TCP connections: who opened them, and when they begin and end. Their bytes are seen as `packet`s.
+//!
+//! A packet leaves in the sending task only mostly (what waits for the receiver leaves when an acknowledgement
+//! comes in, on whatever task that interrupts), so the process is noted where it is certain: at `connect`.
+
+use crate::{flow, marks};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
+        BPF_SOCK_OPS_STATE_CB_FLAG, BPF_TCP_CLOSE, BPF_TCP_CLOSE_WAIT, BPF_TCP_ESTABLISHED,
+    },
+    helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_get_socket_cookie},
+    macros::{cgroup_sock_addr, sock_ops},
+    programs::{SockAddrContext, SockOpsContext},
+};
+use aya_log_ebpf::debug;
+use keymoat_abi::{FlowState, LossCause, event::tuple_flags, state::kind};
+
+const PASS: i32 = 1;
+const SOCK_STREAM: u32 = 1;
+
+#[cgroup_sock_addr(connect4)]
+pub fn tcp_connect4(ctx: SockAddrContext) -> i32 {
+    connect(&ctx);
+    PASS
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn tcp_connect6(ctx: SockAddrContext) -> i32 {
+    connect(&ctx);
+    PASS
+}
+
+/// Notes who opens the connection. A socket connected again (after a failure) is a new connection.
+#[inline(always)]
+fn connect(ctx: &SockAddrContext) {
+    // SAFETY: the program's own context.
+    let (kind, sk) = unsafe { ((*ctx.sock_addr).type_, (*ctx.sock_addr).__bindgen_anon_1.sk) };
+    if kind != SOCK_STREAM || sk.is_null() {
+        return;
+    }
+    // SAFETY: the context's socket, checked above.
+    let Some(state) = (unsafe { flow::state(sk, true) }) else {
+        debug!(ctx, "no room for the state of a connection");
+        crate::emit::lost(LossCause::SocketNotTracked);
+        return;
+    };
+    // SAFETY: socket storage of a socket that is not connected yet: nobody sends on it. No arguments.
+    unsafe {
+        *state = FlowState {
+            owner: bpf_get_current_pid_tgid(),
+            uid: bpf_get_current_uid_gid() as u32,
+            ..FlowState::EMPTY
+        };
+    }
+}
+
+#[sock_ops]
+pub fn tcp_connections(ctx: SockOpsContext) -> u32 {
+    match ctx.op() {
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx, 0),
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(&ctx, tuple_flags::ACCEPTED),
+        BPF_SOCK_OPS_STATE_CB => state_changed(&ctx),
+        _ => {}
+    }
+    1
+}
+
+/// Asks to be told of the connection's end, and notes its cookie and direction.
+#[inline(always)]
+fn established(ctx: &SockOpsContext, flags: u8) {
+    let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
+    // SAFETY: the program's own context.
+    let (sk, cookie) = unsafe { ((*ctx.ops).__bindgen_anon_2.sk, bpf_get_socket_cookie(ctx.as_ptr())) };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: the context's socket, checked above.
+    let Some(state) = (unsafe { flow::state(sk, true) }) else {
+        debug!(ctx, "no room for the state of connection {}", cookie);
+        crate::emit::lost(LossCause::SocketNotTracked);
+        return;
+    };
+    // SAFETY: socket storage of a live socket.
+    unsafe {
+        (*state).cookie = cookie;
+        (*state).flags |= flags;
+    }
+}
+
+/// From here on nothing more is written: the TLS connection's address may be used for a new one at once.
+#[inline(always)]
+fn state_changed(ctx: &SockOpsContext) {
+    let state = ctx.arg(1);
+    if state == BPF_TCP_ESTABLISHED || state == BPF_TCP_CLOSE_WAIT {
+        return;
+    }
+    // SAFETY: the program's own context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() {
+        return;
+    }
+    // SAFETY: the context's socket, checked above.
+    let Some(flow) = (unsafe { flow::state(sk, false) }) else { return };
+    // SAFETY: socket storage of a live socket.
+    let flow = unsafe { &mut *flow };
+    marks::forget(flow);
+    if state == BPF_TCP_CLOSE && flow.kind != kind::NEW {
+        crate::emit::close(flow.cookie);
+        flow.kind = kind::NEW;
+    }
+}

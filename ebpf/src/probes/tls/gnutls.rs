@@ -1,0 +1,22 @@
+//! GnuTLS.
+
+use super::plaintext;
+use crate::bounds::at_most;
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use keymoat_abi::Source;
+
+/// A call sends at most one record and says how much it took; the program calls again with the rest.
+const MAX_RECORD: u64 = 16_384;
+
+/// `ssize_t gnutls_record_send(gnutls_session_t session, const void *data, size_t data_size)`, and `_send2`,
+/// `_send_early_data` and `_send_range`, which differ after the third argument.
+#[uprobe]
+pub fn gnutls_send(ctx: ProbeContext) -> u32 {
+    let (Some(session), Some(data), Some(len)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
+    else {
+        return 0;
+    };
+    // One TLS record is less than one ring record of full size.
+    plaintext::<0>(Source::GnuTls, session, data, at_most(len, MAX_RECORD));
+    0
+}

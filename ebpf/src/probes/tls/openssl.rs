@@ -1,0 +1,42 @@
+//! OpenSSL 1.1 and 3.x, BoringSSL.
+
+use super::plaintext;
+use crate::emit;
+use aya_ebpf::{macros::uprobe, programs::ProbeContext};
+use keymoat_abi::{LossCause, Source};
+
+/// A bit more than 1 MiB of one write is captured, in records of 64 KiB.
+const FULL_RECORDS: u32 = 16;
+
+/// `int SSL_write(SSL *ssl, const void *buf, int num)`
+#[uprobe]
+pub fn openssl_write(ctx: ProbeContext) -> u32 {
+    // The upper half of the register is not defined for an `int`.
+    write(&ctx, |length| if (length as u32 as i32) < 0 { 0 } else { u64::from(length as u32) });
+    0
+}
+
+/// `int SSL_write_ex(SSL *s, const void *buf, size_t num, size_t *written)`, and `SSL_write_ex2` and
+/// `SSL_write_early_data`, which differ after the third argument.
+#[uprobe]
+pub fn openssl_write_ex(ctx: ProbeContext) -> u32 {
+    write(&ctx, |length| length);
+    0
+}
+
+/// `ossl_ssize_t SSL_sendfile(SSL *s, int fd, off_t offset, size_t size, int flags)`: kernel TLS encrypts the
+/// file, so there is no plaintext to read here.
+#[uprobe]
+pub fn openssl_sendfile(_ctx: ProbeContext) -> u32 {
+    emit::lost(LossCause::SslSendfile);
+    0
+}
+
+#[inline(always)]
+fn write(ctx: &ProbeContext, length: impl Fn(u64) -> u64) {
+    let (Some(ssl), Some(buffer), Some(len)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
+    else {
+        return;
+    };
+    plaintext::<FULL_RECORDS>(Source::OpenSsl, ssl, buffer, length(len));
+}

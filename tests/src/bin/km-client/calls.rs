@@ -1,0 +1,163 @@
+//! One function per system call that sends.
+
+use crate::uring;
+use rustix::fs::sendfile as file_to;
+use rustix::io::{write as write_to, writev as writev_to};
+use rustix::net::{self as socket, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
+use rustix::pipe::{IoSliceRaw, SpliceFlags, pipe, splice as splice_between, vmsplice as memory_to};
+use std::fs::File;
+use std::io::{self, IoSlice, Seek, Write};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// Where a call sends: a socket, and the address it names in each call when the socket is not connected.
+pub struct Target<'a> {
+    pub socket: BorrowedFd<'a>,
+    pub address: Option<SocketAddr>,
+}
+
+/// Sends these buffers; calls that take one buffer are made once for each.
+pub type Call = fn(&Target<'_>, &[Vec<u8>]) -> io::Result<()>;
+
+const CALLS: &[(&str, Call)] = &[
+    ("write", write),
+    ("writev", writev),
+    ("send", send),
+    ("sendto", sendto),
+    ("sendmsg", sendmsg),
+    ("sendmmsg", sendmmsg),
+    ("sendfile", sendfile),
+    ("splice", splice),
+    ("vmsplice", vmsplice),
+    ("zerocopy", zerocopy),
+    ("uring-send", uring::send),
+    ("uring-write", uring::write),
+    ("uring-sendmsg", uring::sendmsg),
+];
+
+pub fn find(name: &str) -> io::Result<Call> {
+    let found = CALLS.iter().find(|(known, _)| *known == name);
+    found.map(|(_, call)| *call).ok_or_else(|| io::Error::other(format!("no call named {name}")))
+}
+
+pub fn write(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    each(buffers, |rest| Ok(write_to(target.socket, rest)?))
+}
+
+fn writev(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let slices: Vec<IoSlice<'_>> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+    whole(writev_to(target.socket, &slices)?, buffers)
+}
+
+fn send(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    each(buffers, |rest| Ok(socket::send(target.socket, rest, SendFlags::empty())?))
+}
+
+fn sendto(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    // With an address a TCP socket ignores, and a datagram socket needs.
+    let address = match target.address {
+        Some(address) => address,
+        None => socket_peer(target)?,
+    };
+    each(buffers, |rest| Ok(socket::sendto(target.socket, rest, SendFlags::empty(), &address)?))
+}
+
+fn sendmsg(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let slices: Vec<IoSlice<'_>> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+    let mut control = SendAncillaryBuffer::default();
+    let flags = SendFlags::empty();
+    let sent = match &target.address {
+        Some(address) => socket::sendmsg_addr(target.socket, address, &slices, &mut control, flags)?,
+        None => socket::sendmsg(target.socket, &slices, &mut control, flags)?,
+    };
+    whole(sent, buffers)
+}
+
+/// Every buffer a message of its own, all in one call.
+fn sendmmsg(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let address = target.address.map(SocketAddrAny::from);
+    let slices: Vec<[IoSlice<'_>; 1]> = buffers.iter().map(|buffer| [IoSlice::new(buffer)]).collect();
+    let mut controls: Vec<_> = buffers.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let messages = slices.iter().zip(&mut controls);
+    let mut messages: Vec<MMsgHdr<'_>> = match &address {
+        Some(to) => messages.map(|(iov, control)| MMsgHdr::new_with_addr(to, iov, control)).collect(),
+        None => messages.map(|(iov, control)| MMsgHdr::new(iov, control)).collect(),
+    };
+    let sent = socket::sendmmsg(target.socket, &mut messages, SendFlags::empty())?;
+    if sent == buffers.len() { Ok(()) } else { Err(io::Error::other("not every message was sent")) }
+}
+
+fn sendfile(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    each(buffers, |rest| {
+        let file = file_of(rest)?;
+        Ok(file_to(target.socket, file.as_fd(), None, rest.len())?)
+    })
+}
+
+fn splice(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    each(buffers, |rest| {
+        let file = file_of(rest)?;
+        let (reader, writer) = pipe()?;
+        let none = SpliceFlags::empty();
+        let length = splice_between(file.as_fd(), None, writer.as_fd(), None, rest.len(), none)?;
+        drop(writer);
+        Ok(splice_between(reader.as_fd(), None, target.socket, None, length, none)?)
+    })
+}
+
+fn vmsplice(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    each(buffers, |rest| {
+        let (reader, writer) = pipe()?;
+        let slice = [IoSliceRaw::from_slice(rest)];
+        // SAFETY: the slice outlives the pipe, and nothing changes it.
+        let length = unsafe { memory_to(writer.as_fd(), &slice, SpliceFlags::empty())? };
+        drop(writer);
+        Ok(splice_between(reader.as_fd(), None, target.socket, None, length, SpliceFlags::empty())?)
+    })
+}
+
+/// The buffers stay alive until the server has closed, which is after every completion.
+fn zerocopy(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = size_of_val(&on) as libc::socklen_t;
+    let socket = target.socket.as_raw_fd();
+    // SAFETY: the pointer and size describe `on`, which lives through the call.
+    let set = unsafe {
+        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, (&raw const on).cast(), size)
+    };
+    if set != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let flag = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    each(buffers, |rest| Ok(socket::send(target.socket, rest, flag)?))
+}
+
+/// Repeats a call until every byte of every buffer is sent.
+pub fn each(buffers: &[Vec<u8>], mut call: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+    for buffer in buffers {
+        let mut rest = buffer.as_slice();
+        while !rest.is_empty() {
+            let sent = call(rest)?;
+            rest = rest.get(sent..).filter(|_| sent > 0).ok_or(io::ErrorKind::WriteZero)?;
+        }
+    }
+    Ok(())
+}
+
+/// A vectored call must take all at once here: going on in the middle would be another test.
+fn whole(sent: usize, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let all: usize = buffers.iter().map(Vec::len).sum();
+    if sent == all { Ok(()) } else { Err(io::Error::other(format!("{sent} of {all} bytes sent"))) }
+}
+
+fn file_of(bytes: &[u8]) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn socket_peer(target: &Target<'_>) -> io::Result<SocketAddr> {
+    let peer = socket::getpeername(target.socket)?.ok_or(io::ErrorKind::NotConnected)?;
+    Ok(SocketAddr::try_from(peer)?)
+}

@@ -1,0 +1,39 @@
+//! Sending through io_uring.
+
+use crate::calls::{Target, each};
+use io_uring::squeue::Entry;
+use io_uring::{IoUring, opcode, types::Fd};
+use std::io;
+use std::os::fd::AsRawFd;
+
+pub fn send(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let socket = Fd(target.socket.as_raw_fd());
+    each(buffers, |rest| submit(&opcode::Send::new(socket, rest.as_ptr(), rest.len() as u32).build()))
+}
+
+pub fn write(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let socket = Fd(target.socket.as_raw_fd());
+    each(buffers, |rest| submit(&opcode::Write::new(socket, rest.as_ptr(), rest.len() as u32).build()))
+}
+
+pub fn sendmsg(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let socket = Fd(target.socket.as_raw_fd());
+    each(buffers, |rest| {
+        let mut slice = libc::iovec { iov_base: rest.as_ptr().cast_mut().cast(), iov_len: rest.len() };
+        // SAFETY: all zero is a valid message header: no address, no control data, no buffers.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut slice;
+        message.msg_iovlen = 1;
+        submit(&opcode::SendMsg::new(socket, &raw const message).build())
+    })
+}
+
+/// Submits one entry and waits for it.
+fn submit(entry: &Entry) -> io::Result<usize> {
+    let mut ring = IoUring::new(2)?;
+    // SAFETY: what the entry points to outlives this call, and this call waits for the completion.
+    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
+    ring.submit_and_wait(1)?;
+    let done = ring.completion().next().ok_or(io::ErrorKind::UnexpectedEof)?;
+    usize::try_from(done.result()).map_err(|_| io::Error::from_raw_os_error(-done.result()))
+}

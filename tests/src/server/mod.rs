@@ -1,0 +1,227 @@
+//! Servers in the other network. Each test starts its own, so a port stands for a test.
+
+mod http;
+
+use crate::{env, net::Net, pki};
+use rustls::{ServerConnection, StreamOwned};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+/// A running server and what it received. It lives until the process ends.
+#[derive(Debug)]
+pub struct Server {
+    pub port: u16,
+    ip: Ipv4Addr,
+    inbox: Arc<Inbox>,
+}
+
+/// One request, datagram, or for a sink everything one connection sent so far.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub from: SocketAddr,
+    pub bytes: Vec<u8>,
+}
+
+/// What a server received, and a signal when there is more.
+#[derive(Debug, Default)]
+struct Inbox {
+    received: Mutex<Vec<Received>>,
+    more: Condvar,
+}
+
+/// How a listening server treats a connection.
+type Serve = fn(TcpStream, &Inbox, SocketAddr);
+
+impl Server {
+    /// HTTP/1.1 over TLS.
+    pub fn https() -> Self {
+        Self::away(serve_tls)
+    }
+
+    /// HTTP/1.1 in the clear.
+    pub fn http() -> Self {
+        Self::away(http::serve)
+    }
+
+    /// Takes whatever comes and never answers.
+    pub fn sink() -> Self {
+        Self::away(serve_sink)
+    }
+
+    /// Reads late, until a line `end` or the end, and answers `ok` later still: a client that blocks, blocks.
+    pub fn late() -> Self {
+        Self::away(serve_late)
+    }
+
+    /// Takes whatever comes over TLS and never answers.
+    pub fn tls_sink() -> Self {
+        Self::away(|stream, inbox, from| {
+            if let Some(stream) = accept_tls(stream) {
+                serve_sink(stream, inbox, from);
+            }
+        })
+    }
+
+    /// HTTP/1.1 in the clear on this very host's loopback.
+    pub fn loopback_http() -> Self {
+        Self::here(Ipv4Addr::LOCALHOST, http::serve)
+    }
+
+    /// HTTP/1.1 over TLS on this very host's loopback.
+    pub fn loopback_https() -> Self {
+        Self::here(Ipv4Addr::LOCALHOST, serve_tls)
+    }
+
+    /// HTTP/1.1 in the clear on an address of this host that is not loopback.
+    pub fn own_address_http() -> Self {
+        Self::here(Net::shared().host_v4, http::serve)
+    }
+
+    /// Takes datagrams.
+    pub fn udp() -> Self {
+        let socket = Net::shared().datagrams();
+        let port = socket.local_addr().expect("an address").port();
+        let inbox = Arc::<Inbox>::default();
+        let theirs = Arc::clone(&inbox);
+        thread::spawn(move || receive_datagrams(&socket, &theirs));
+        Self { port, ip: Net::shared().v4, inbox }
+    }
+
+    fn away(serve: Serve) -> Self {
+        Self::tcp(Net::shared().listen(), Net::shared().v4, serve)
+    }
+
+    fn here(ip: Ipv4Addr, serve: Serve) -> Self {
+        Self::tcp(TcpListener::bind((ip, 0)).expect("listen"), ip, serve)
+    }
+
+    fn tcp(listener: TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        let port = listener.local_addr().expect("an address").port();
+        let inbox = Arc::<Inbox>::default();
+        let theirs = Arc::clone(&inbox);
+        thread::spawn(move || {
+            while let Ok((stream, from)) = listener.accept() {
+                let inbox = Arc::clone(&theirs);
+                thread::spawn(move || {
+                    // A client that dies in the middle must not leave a thread behind for ever.
+                    drop(stream.set_read_timeout(Some(env::seconds(60.0))));
+                    serve(stream, &inbox, from);
+                });
+            }
+        });
+        Self { port, ip, inbox }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        (self.ip, self.port).into()
+    }
+
+    pub fn address6(&self) -> SocketAddr {
+        Net::shared().address6(self.port)
+    }
+
+    /// Waits until something received so far contains `needle`, and returns it.
+    pub fn wait_for(&self, needle: &[u8]) -> Received {
+        let found = |all: &[Received]| all.iter().find(|one| contains(&one.bytes, needle)).cloned();
+        self.inbox.wait(found).unwrap_or_else(|all| {
+            let sizes: Vec<usize> = all.iter().map(|one| one.bytes.len()).collect();
+            panic!("the server on port {} did not receive what was sent; sizes: {sizes:?}", self.port)
+        })
+    }
+
+    /// Waits until `count` requests (datagrams, connections of a sink) have come.
+    pub fn wait_for_count(&self, count: usize) {
+        let enough = |all: &[Received]| (all.len() >= count).then_some(());
+        self.inbox.wait(enough).unwrap_or_else(|all| {
+            panic!("the server on port {} received {} of {count}", self.port, all.len())
+        });
+    }
+
+    pub fn received(&self) -> Vec<Received> {
+        self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Inbox {
+    fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { from, bytes });
+        self.more.notify_all();
+    }
+
+    /// Adds to what this connection sent before.
+    fn append(&self, from: SocketAddr, bytes: &[u8]) {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        match received.iter_mut().find(|one| one.from == from) {
+            Some(one) => one.bytes.extend_from_slice(bytes),
+            None => received.push(Received { from, bytes: bytes.to_vec() }),
+        }
+        drop(received);
+        self.more.notify_all();
+    }
+
+    fn wait<T>(&self, mut look: impl FnMut(&[Received]) -> Option<T>) -> Result<T, Vec<Received>> {
+        let deadline = Instant::now() + env::seconds(15.0);
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = look(&received) {
+                return Ok(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(received.clone());
+            }
+            (received, _) = self.more.wait_timeout(received, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn serve_tls(stream: TcpStream, inbox: &Inbox, from: SocketAddr) {
+    let Some(mut stream) = accept_tls(stream) else { return };
+    http::serve(&mut stream, inbox, from);
+    // Clients rightly complain about an end without one.
+    stream.conn.send_close_notify();
+    drop(stream.flush());
+}
+
+fn accept_tls(stream: TcpStream) -> Option<StreamOwned<ServerConnection, TcpStream>> {
+    Some(StreamOwned::new(ServerConnection::new(pki::server()).ok()?, stream))
+}
+
+fn serve_sink(mut stream: impl Read, inbox: &Inbox, from: SocketAddr) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        inbox.append(from, &buffer[..length]);
+    }
+}
+
+fn serve_late(mut stream: TcpStream, inbox: &Inbox, from: SocketAddr) {
+    // The delays are the stimulus, not a wait for something: buffers fill and acknowledgements travel meanwhile.
+    let delay = env::seconds(0.3);
+    thread::sleep(delay);
+    let mut all = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    while !all.ends_with(b"end\n") {
+        match stream.read(&mut buffer) {
+            Ok(length @ 1..) => all.extend_from_slice(&buffer[..length]),
+            _ => break,
+        }
+    }
+    inbox.push(from, all);
+    thread::sleep(delay);
+    drop(stream.write_all(b"ok\n"));
+}
+
+fn receive_datagrams(socket: &UdpSocket, inbox: &Inbox) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+        inbox.push(from, buffer[..length].to_vec());
+    }
+}
+
+/// Whether `needle` occurs in `haystack`.
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,0 +1,209 @@
+//! Every system call a program can send with, in the clear: what leaves through it is seen, whole, and nothing
+//! is seen where nothing was.
+
+use keymoat_tests::programs::{Linked, km_client, openssl_client};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Script, Server, pki, script};
+use std::net::SocketAddr;
+
+/// Each name becomes two tests: a key over IPv4 and one over IPv6 are found; the same bytes without are silent.
+macro_rules! calls {
+    ($module:ident, $server:expr, $kind:literal, $($name:ident => $call:literal,)*) => {
+        mod $module {
+            use super::*;
+            $(mod $name {
+                use super::*;
+                #[test]
+                fn key_is_found() {
+                    finds_keys($call, $kind, &$server);
+                }
+                #[test]
+                fn clean_bytes_are_silent() {
+                    is_silent($call, &$server);
+                }
+            })*
+        }
+    };
+}
+
+calls! { tcp, Server::sink(), "tcp",
+    write => "write",
+    writev => "writev",
+    send => "send",
+    sendto => "sendto",
+    sendmsg => "sendmsg",
+    sendmmsg => "sendmmsg",
+    sendfile => "sendfile",
+    splice => "splice",
+    vmsplice => "vmsplice",
+    zerocopy => "zerocopy",
+    io_uring_send => "uring-send",
+    io_uring_write => "uring-write",
+    io_uring_sendmsg => "uring-sendmsg",
+}
+
+calls! { udp, Server::udp(), "udp",
+    write => "udp-write",
+    writev => "udp-writev",
+    send => "udp-send",
+    sendto => "udpto-sendto",
+    sendmsg => "udp-sendmsg",
+    sendmsg_with_address => "udpto-sendmsg",
+    sendmmsg => "udp-sendmmsg",
+    sendmmsg_with_address => "udpto-sendmmsg",
+    io_uring_send => "udp-uring-send",
+    io_uring_sendmsg => "udp-uring-sendmsg",
+}
+
+/// Three writes, so that calls taking several buffers have several; the key is in the last, so that the
+/// second message of a `sendmmsg` counts too.
+fn note(text: &str) -> Script {
+    Script::of("first ").then("second ").then(format!("key={text} end\n"))
+}
+
+fn finds_keys(call: &str, kind: &str, server: &Server) {
+    let location = if kind == "udp" { "datagram" } else { "stream" };
+    let agent = Agent::shared();
+    let before = agent.losses();
+    for address in [server.address(), server.address6()] {
+        let key = FakeKey::anthropic();
+        let client = Client::run(km_client(call, address, &note(key.reveal()).save()));
+        server.wait_for(key.reveal().as_bytes());
+        let wanted = Expect::observed(&key).kind(kind).location(location).comm("km-client").pid(client.pid);
+        agent.expect_once(&wanted.to(address).only_address(), &key);
+    }
+    agent.assert_no_loss_since(&before);
+}
+
+fn is_silent(call: &str, server: &Server) {
+    let agent = Agent::shared();
+    for address in [server.address(), server.address6()] {
+        let client = Client::run(km_client(call, address, &note("nothing-secret").save()));
+        agent.assert_clean(server, client.pid);
+    }
+    server.wait_for(b"nothing-secret");
+}
+
+#[test]
+fn both_messages_of_a_sendmmsg_are_seen() {
+    let agent = Agent::shared();
+    for (call, server) in [("sendmmsg", Server::sink()), ("udp-sendmmsg", Server::udp())] {
+        let keys = [FakeKey::anthropic(), FakeKey::openai()];
+        let script =
+            keys.iter().fold(Script::default(), |it, key| it.then(format!("a {} b\n", key.reveal())));
+        Client::run(km_client(call, server.address(), &script.save()));
+        agent.expect_each_once(&keys);
+    }
+}
+
+/// Sends keys split at every offset, two writes of the script per key.
+fn finds_split_keys(client: impl Fn(&Server, &Script) -> std::process::Command, server: &Server) {
+    let agent = Agent::shared();
+    let before = agent.losses();
+    for make in [FakeKey::anthropic, FakeKey::anthropic_oauth] {
+        let (script, keys) = Script::splits(make);
+        Client::run(client(server, &script));
+        agent.expect_each_once(&keys);
+    }
+    agent.assert_no_loss_since(&before);
+}
+
+fn finds_keys_split_by(call: &'static str, option: Option<&'static str>) {
+    let client = |server: &Server, script: &Script| {
+        let mut command = km_client(call, server.address(), &script.save());
+        command.args(option);
+        command
+    };
+    finds_split_keys(client, &Server::sink());
+}
+
+#[test]
+fn split_over_two_writes_at_every_offset() {
+    finds_keys_split_by("write", None);
+}
+
+#[test]
+fn split_over_two_iovecs_at_every_offset() {
+    finds_keys_split_by("writev", Some("group=2"));
+    finds_keys_split_by("sendmsg", Some("group=2"));
+}
+
+#[test]
+fn split_over_two_messages_at_every_offset() {
+    finds_keys_split_by("sendmmsg", Some("group=2"));
+}
+
+#[test]
+fn split_over_two_tls_writes_at_every_offset() {
+    let client = |server: &Server, script: &Script| {
+        openssl_client(Linked::Shared, server.address(), pki::HOST, &script.save())
+    };
+    finds_split_keys(client, &Server::tls_sink());
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// A request of 1 MiB with the key as its very last bytes, written in one call.
+fn large_request(key: &FakeKey) -> Vec<u8> {
+    let mut body = vec![b'.'; MIB - key.reveal().len() - 1];
+    body.push(b' ');
+    body.extend_from_slice(key.reveal().as_bytes());
+    script::request(None, &body)
+}
+
+fn finds_key_at_the_end_of_a_mebibyte(server: &Server, expect: fn(Expect) -> Expect, client: LargeClient) {
+    let agent = Agent::shared();
+    let before = agent.losses();
+    let key = FakeKey::anthropic();
+    let request = large_request(&key);
+    let finished = Client::run(client(server.address(), &Script::of(request.clone())));
+    assert!(server.wait_for(key.reveal().as_bytes()).bytes == request, "the request arrived changed");
+    agent.expect_once(&expect(Expect::observed(&key).location("body").pid(finished.pid)), &key);
+    agent.assert_no_loss_since(&before);
+}
+
+type LargeClient = fn(SocketAddr, &Script) -> std::process::Command;
+
+#[test]
+fn one_mebibyte_in_one_write() {
+    let client: LargeClient = |to, script| km_client("write", to, &script.save());
+    finds_key_at_the_end_of_a_mebibyte(&Server::http(), |it| it.kind("tcp"), client);
+}
+
+#[test]
+fn one_mebibyte_by_sendfile() {
+    let client: LargeClient = |to, script| km_client("sendfile", to, &script.save());
+    finds_key_at_the_end_of_a_mebibyte(&Server::http(), |it| it.kind("tcp"), client);
+}
+
+#[test]
+fn one_mebibyte_in_one_tls_write() {
+    let client: LargeClient = |to, script| openssl_client(Linked::Shared, to, pki::HOST, &script.save());
+    finds_key_at_the_end_of_a_mebibyte(&Server::https(), |it| it.library("openssl"), client);
+}
+
+#[test]
+fn key_at_the_end_of_what_was_sent_is_found_while_the_connection_stays_open() {
+    let agent = Agent::shared();
+    let server = Server::sink();
+    // Nothing follows that would show where this key ends.
+    let key = FakeKey::anthropic_oauth();
+    let mut command = km_client("write", server.address(), &Script::of(format!("x {}", key.reveal())).save());
+    command.arg("hold");
+    let mut client = Client::start(command);
+    client.wait_line("sent");
+    agent.expect_once(&Expect::observed(&key).location("stream").pid(client.pid()), &key);
+    client.say(b"\n");
+    client.finish();
+    agent.settle();
+    agent.assert_count(&key, 1);
+}
+
+#[test]
+fn unix_sockets_are_silent() {
+    let agent = Agent::shared();
+    let key = FakeKey::anthropic();
+    let unused = ([127, 0, 0, 1], 9).into();
+    Client::run(km_client("unix", unused, &note(key.reveal()).save()));
+    agent.settle();
+    agent.assert_count(&key, 0);
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask bench NAME`: measurements, as ratios within one interleaved run. Absolute times of a noisy machine say
+//! little; what is compared ran side by side.
+
+mod footprint;
+mod overhead;
+mod scene;
+mod stats;
+
+use crate::{build, needs::Group, setup, shell};
+use anyhow::{Result, bail};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Requests per second with and without the agent, and with a probe that does nothing
+    Overhead(overhead::Args),
+    /// The agent's memory with many open flows, and its processor time when nothing happens
+    Footprint(footprint::Args),
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    setup::ensure(&[Group::Build, Group::Bench])?;
+    if !shell::is_root() {
+        bail!("benchmarks make a network namespace and load kernel programs: run this as root");
+    }
+    shell::interrupted(); // from here on, Ctrl-C ends this in order
+    build::programs(&[
+        "--release".to_owned(),
+        "--example".to_owned(),
+        "noop_uprobe".to_owned(),
+        "--bins".to_owned(),
+    ])?;
+    match &args.what {
+        What::Overhead(args) => overhead::run(args),
+        What::Footprint(args) => footprint::run(args),
+    }
+}

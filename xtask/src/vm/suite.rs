@@ -1,0 +1,115 @@
+//! What runs inside a machine: a shell script that says how it ended.
+
+use crate::shell;
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+/// Commands, one after the other, and the programs they call by name.
+pub struct Suite {
+    lines: Vec<String>,
+    programs: Vec<PathBuf>,
+}
+
+/// Software emulation is that much slower: the tests' deadlines stretch by it.
+const SLOW: u32 = 10;
+const PROGRAMS: &str = "bin";
+
+impl Suite {
+    pub fn only(command: &str) -> Self {
+        Self { lines: vec![format!("( {command}\n)")], programs: built_programs() }
+    }
+
+    /// Every end-to-end test program, built here and run there.
+    pub fn of_tests(arguments: &[String]) -> Result<Self> {
+        let programs = test_programs()?;
+        if programs.is_empty() {
+            bail!("keymoat-tests has no test programs");
+        }
+        let arguments: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
+        let line = |program: &PathBuf| {
+            let name = quoted(&program.file_name().unwrap_or_default().to_string_lossy());
+            format!("echo '     Running' {name}; \"$KEYMOAT_BIN_DIR\"/{name}{arguments}")
+        };
+        let lines = programs.iter().map(line).collect();
+        Ok(Self { lines, programs: [programs, built_programs()].concat() })
+    }
+
+    /// Copies of the programs: a build that goes on outside must not change what runs inside.
+    pub fn copy_programs(&self, results: &Path) -> Result<()> {
+        let folder = results.join(PROGRAMS);
+        fs::create_dir_all(&folder)?;
+        for program in &self.programs {
+            let copy = folder.join(program.file_name().unwrap_or_default());
+            fs::copy(program, &copy).with_context(|| program.display().to_string())?;
+            // Tests compile their C programs anew when the source is younger.
+            File::open(&copy)?.set_modified(fs::metadata(program)?.modified()?)?;
+        }
+        Ok(())
+    }
+
+    /// `results` is the one folder both sides write to. The status file appears last.
+    pub fn script(&self, results: &Path) -> String {
+        let results = quoted(&results.display().to_string());
+        let mut script = format!(
+            "exec >{results}/output 2>&1 </dev/null\n\
+             export PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\" HOME=/run/home TMPDIR=/run/tests\n\
+             export KEYMOAT_VM=1 KEYMOAT_TEST_SLOW={SLOW} RUST_BACKTRACE=1\n\
+             export KEYMOAT_BIN_DIR={results}/{PROGRAMS}\n\
+             mkdir -p $HOME $TMPDIR; chmod 1777 $TMPDIR\n\
+             for module in veth tls; do modprobe -q $module || echo \"no module: $module\"; done\n\
+             mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf\n\
+             ip link set lo up\n\
+             cd {tests}\n\
+             failed=0\n",
+            tests = quoted(&shell::root().join("tests").display().to_string()),
+        );
+        for line in &self.lines {
+            // Writing to a string does not fail.
+            let _ = writeln!(script, "{line}\ncode=$?; [ $code = 0 ] || failed=$code");
+        }
+        let _ = writeln!(
+            script,
+            "echo $failed >{results}/status.part; mv {results}/status.part {results}/status"
+        );
+        script
+    }
+}
+
+/// Asks cargo to build the tests and for where it put them.
+fn test_programs() -> Result<Vec<PathBuf>> {
+    let mut cargo = shell::cargo();
+    cargo.args(["test", "--package", "keymoat-tests", "--no-run", "--message-format=json"]);
+    let messages = shell::output(cargo.stderr(Stdio::inherit()))?;
+    let mut programs = Vec::new();
+    for message in messages.lines() {
+        let message: Value = serde_json::from_str(message).context("a message of cargo's")?;
+        let is =
+            |pointer: &str, wanted: &str| message.pointer(pointer).and_then(Value::as_str) == Some(wanted);
+        if is("/reason", "compiler-artifact") && is("/target/kind/0", "test") {
+            programs.extend(message.pointer("/executable").and_then(Value::as_str).map(PathBuf::from));
+        }
+    }
+    programs.sort();
+    Ok(programs)
+}
+
+/// What a build leaves at the top of its folder.
+fn built_programs() -> Vec<PathBuf> {
+    let files = fs::read_dir(shell::binaries()).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_program = |file: &PathBuf| {
+        fs::metadata(file).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o100 != 0)
+    };
+    files.filter(is_program).collect()
+}
+
+/// One word for a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
