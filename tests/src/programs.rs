@@ -53,6 +53,15 @@ pub fn libraries(program: &Path) -> Vec<PathBuf> {
     text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
 }
 
+/// Copies a file that is going to be run.
+///
+/// By a process of its own: a file this one writes would be open for writing in every child that another test's
+/// thread starts meanwhile, until that child is at its own program, and running it would fail with "text file busy".
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new(env::tool("cp")).arg("--").arg(from).arg(to).status().expect("run cp");
+    assert!(status.success(), "cp {} {}: {status}", from.display(), to.display());
+}
+
 /// A new directory with a new copy of libssl under the name programs ask for.
 pub fn fresh_libssl() -> PathBuf {
     let dir = env::fresh_dir("lib");

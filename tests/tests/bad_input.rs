@@ -9,7 +9,7 @@
 )]
 
 use keymoat_tests::agent::keymoat;
-use keymoat_tests::programs::{fresh_libssl, km_client, libssl};
+use keymoat_tests::programs::{copy_program, fresh_libssl, km_client, libssl};
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Script, Server, env, pki};
 use rustls::ClientConnection;
 use std::ffi::OsStr;
@@ -218,7 +218,7 @@ fn program_whose_name_is_not_text() {
     let (server, key) = (Server::https(), FakeKey::anthropic());
     let name = OsStr::from_bytes(b"\xff\xfe\"\n\x1b[31m");
     let program = env::fresh_dir("name").join(name);
-    std::fs::copy(env::tool("curl"), &program).expect("copy curl");
+    copy_program(&env::tool("curl"), &program);
     let mut command = Command::new(program);
     command.arg0(name).arg("-sSk").arg(format!("https://{}/", server.address()));
     command.args(["-H", &format!("x-api-key: {}", key.reveal())]);

@@ -1,7 +1,7 @@
 //! From the agent to the collector: nothing lost, nothing double, nothing secret, and no talk about the talk.
 
 use keymoat_tests::collector::Collector;
-use keymoat_tests::programs::km_client;
+use keymoat_tests::programs::{copy_program, km_client};
 use keymoat_tests::server::contains;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, env};
 use std::collections::BTreeSet;
@@ -110,7 +110,7 @@ fn own_traffic_is_not_captured() {
 
     let server = Server::sink();
     let client = env::fresh_dir("self").join(name.reveal());
-    std::fs::copy(env::bin("km-client", "keymoat-tests"), &client).expect("copy the client");
+    copy_program(&env::bin("km-client", "keymoat-tests"), &client);
     let key = FakeKey::anthropic();
     let script = Script::of(format!("key={}\n", key.reveal())).save();
     let mut command = std::process::Command::new(client);

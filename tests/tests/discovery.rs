@@ -8,7 +8,7 @@
     reason = "tests assert by panicking"
 )]
 
-use keymoat_tests::programs::{fresh_libssl, libraries, libssl};
+use keymoat_tests::programs::{copy_program, fresh_libssl, libraries, libssl};
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Server, env, pki};
 use std::path::PathBuf;
 use std::process::Command;
@@ -127,10 +127,10 @@ fn root_with_curl() -> PathBuf {
     for library in libraries(&curl) {
         let copy = root.join(library.strip_prefix("/").expect("absolute"));
         std::fs::create_dir_all(copy.parent().expect("a directory")).expect("create a directory");
-        std::fs::copy(library, copy).expect("copy a library");
+        copy_program(&library, &copy);
     }
     std::fs::create_dir_all(root.join("bin")).expect("create a directory");
-    std::fs::copy(curl, root.join("bin/curl")).expect("copy curl");
+    copy_program(&curl, &root.join("bin/curl"));
     std::fs::copy(pki::authority(), root.join("authority.pem")).expect("copy the authority");
     root
 }

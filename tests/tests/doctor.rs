@@ -4,7 +4,7 @@
 
 use keymoat_tests::agent::{Mounts, keymoat_with};
 use keymoat_tests::key::FLEET_KEY;
-use keymoat_tests::programs::{Linked, km_rustls, libssl, openssl_client};
+use keymoat_tests::programs::{Linked, copy_program, km_rustls, libssl, openssl_client};
 use keymoat_tests::{Agent, Client, FakeKey, Finished, Options, Script, Server, env, pki, script};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -227,7 +227,7 @@ mod without_cgroup_v2 {
 fn who_may_not_is_told_what_is_missing() {
     // Where any user can reach it; the target directory may be root's own.
     let copy = env::fresh_dir("doctor").join("keymoat");
-    std::fs::copy(env::bin("keymoat", "keymoat-agent"), &copy).expect("copy keymoat");
+    copy_program(&env::bin("keymoat", "keymoat-agent"), &copy);
     for directory in copy.ancestors().skip(1).take_while(|it| it.starts_with(env::run_dir())) {
         let all_may_enter = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory, all_may_enter).expect("chmod");
