@@ -10,6 +10,7 @@
 )]
 
 pub mod agent;
+pub mod calls;
 pub mod child;
 pub mod collector;
 pub mod env;

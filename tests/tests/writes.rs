@@ -2,30 +2,10 @@
 //! is seen where nothing was.
 
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Script, Server, pki, script};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Script, Server, calls, pki, script};
 use std::net::SocketAddr;
 
-/// Each name becomes two tests: a key over IPv4 and one over IPv6 are found; the same bytes without are silent.
-macro_rules! calls {
-    ($module:ident, $server:expr, $kind:literal, $($name:ident => $call:literal,)*) => {
-        mod $module {
-            use super::*;
-            $(mod $name {
-                use super::*;
-                #[test]
-                fn key_is_found() {
-                    finds_keys($call, $kind, &$server);
-                }
-                #[test]
-                fn clean_bytes_are_silent() {
-                    is_silent($call, &$server);
-                }
-            })*
-        }
-    };
-}
-
-calls! { tcp, Server::sink(), "tcp",
+calls! { tcp, Agent::shared(), note, Server::sink(), "tcp",
     write => "write",
     writev => "writev",
     send => "send",
@@ -41,7 +21,7 @@ calls! { tcp, Server::sink(), "tcp",
     io_uring_sendmsg => "uring-sendmsg",
 }
 
-calls! { udp, Server::udp(), "udp",
+calls! { udp, Agent::shared(), note, Server::udp(), "udp",
     write => "udp-write",
     writev => "udp-writev",
     send => "udp-send",
@@ -58,29 +38,6 @@ calls! { udp, Server::udp(), "udp",
 /// second message of a `sendmmsg` counts too.
 fn note(text: &str) -> Script {
     Script::of("first ").then("second ").then(format!("key={text} end\n"))
-}
-
-fn finds_keys(call: &str, kind: &str, server: &Server) {
-    let location = if kind == "udp" { "datagram" } else { "stream" };
-    let agent = Agent::shared();
-    let before = agent.losses();
-    for address in [server.address(), server.address6()] {
-        let key = FakeKey::anthropic();
-        let client = Client::run(km_client(call, address, &note(key.reveal()).save()));
-        server.wait_for(key.reveal().as_bytes());
-        let wanted = Expect::observed(&key).kind(kind).location(location).comm("km-client").pid(client.pid);
-        agent.expect_once(&wanted.to(address).only_address(), &key);
-    }
-    agent.assert_no_loss_since(&before);
-}
-
-fn is_silent(call: &str, server: &Server) {
-    let agent = Agent::shared();
-    for address in [server.address(), server.address6()] {
-        let client = Client::run(km_client(call, address, &note("nothing-secret").save()));
-        agent.assert_clean(server, client.pid);
-    }
-    server.wait_for(b"nothing-secret");
 }
 
 #[test]

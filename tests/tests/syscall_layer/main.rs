@@ -15,7 +15,7 @@ mod tls;
 use keymoat_tests::agent::{Mounts, Shared, keymoat_with};
 use keymoat_tests::key::FLEET_KEY;
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Net, Options, Script, Server, env, pki, script};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Net, Options, Script, Server, calls, env, pki, script};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -81,27 +81,7 @@ mod choice {
     }
 }
 
-/// Each name becomes two tests: a key over IPv4 and one over IPv6 are found; the same bytes without are silent.
-macro_rules! seen {
-    ($module:ident, $server:expr, $kind:literal, $($name:ident => $call:literal,)*) => {
-        mod $module {
-            use super::*;
-            $(mod $name {
-                use super::*;
-                #[test]
-                fn key_is_found() {
-                    finds_keys($call, $kind, &$server);
-                }
-                #[test]
-                fn clean_bytes_are_silent() {
-                    is_silent($call, &$server);
-                }
-            })*
-        }
-    };
-}
-
-seen! { tcp, Server::sink(), "tcp",
+calls! { tcp, shared(), note, Server::sink(), "tcp",
     write => "write",
     writev => "writev",
     send => "send",
@@ -111,7 +91,7 @@ seen! { tcp, Server::sink(), "tcp",
     zerocopy => "zerocopy",
 }
 
-seen! { udp, Server::udp(), "udp",
+calls! { udp, shared(), note, Server::udp(), "udp",
     write => "udp-write",
     writev => "udp-writev",
     send => "udp-send",
@@ -120,29 +100,6 @@ seen! { udp, Server::udp(), "udp",
     sendmsg_with_address => "udpto-sendmsg",
     sendmmsg => "udp-sendmmsg",
     sendmmsg_with_address => "udpto-sendmmsg",
-}
-
-fn finds_keys(call: &str, kind: &str, server: &Server) {
-    let location = if kind == "udp" { "datagram" } else { "stream" };
-    let agent = shared();
-    let before = agent.losses();
-    for address in [server.address(), server.address6()] {
-        let key = FakeKey::anthropic();
-        let client = Client::run(km_client(call, address, &note(key.reveal()).save()));
-        server.wait_for(key.reveal().as_bytes());
-        let wanted = Expect::observed(&key).kind(kind).location(location).comm("km-client").pid(client.pid);
-        agent.expect_once(&wanted.to(address).only_address(), &key);
-    }
-    agent.assert_no_loss_since(&before);
-}
-
-fn is_silent(call: &str, server: &Server) {
-    let agent = shared();
-    for address in [server.address(), server.address6()] {
-        let client = Client::run(km_client(call, address, &note("nothing-secret").save()));
-        agent.assert_clean(server, client.pid);
-    }
-    server.wait_for(b"nothing-secret");
 }
 
 #[test]
