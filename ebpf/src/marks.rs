@@ -6,12 +6,14 @@
 //! socket takes the mark it fits.
 
 use crate::{
+    bounds::opaque,
     emit,
     maps::{CONTEXTS, MARKS, NO_MARKS},
 };
 use keymoat_abi::{FlowState, LossCause, Tuple};
 
-const SLOTS: usize = 4;
+/// A power of two.
+const SLOTS: u64 = 4;
 /// Most plaintext one TLS record carries (RFC 8446, 5.1).
 const MAX_PLAINTEXT: u64 = 16_384;
 /// Most a record adds to its plaintext: IV, MAC and padding of TLS 1.2 CBC suites (RFC 5246, 6.2.3.2).
@@ -33,7 +35,7 @@ pub struct Mark {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Marks {
-    slots: [Mark; SLOTS],
+    slots: [Mark; SLOTS as usize],
     next: u64,
 }
 
@@ -65,18 +67,28 @@ pub fn add(pid_tgid: u64, context: u64, buffer: u64, len: u64, first: bool) -> b
     };
     // SAFETY: a value in the map, touched only by its own thread.
     let marks = unsafe { &mut *marks };
-    for mark in &mut marks.slots {
+    for number in 0..SLOTS {
+        let mark = slot(marks, number);
         if mark.left != 0 && mark.context == context && mark.buffer == buffer && mark.len == len {
             mark.left = len;
             return true;
         }
     }
-    let slot = (marks.next & (SLOTS as u64 - 1)) as usize;
+    let next = marks.next;
     marks.next += 1;
-    if let Some(mark) = marks.slots.get_mut(slot) {
-        *mark = Mark { context, buffer, len, left: len, first: first.into() };
-    }
+    *slot(marks, next) = Mark { context, buffer, len, left: len, first: first.into() };
     false
+}
+
+/// The slot with this number, counted round and round.
+///
+/// The number is hidden from LLVM, which makes of a loop over slots one over a pointer that starts before the first of
+/// them: since Linux 7.3 the verifier refuses what is read through a pointer that was outside its value.
+#[inline(always)]
+fn slot(marks: &mut Marks, number: u64) -> &mut Mark {
+    let number = opaque(number) & (SLOTS - 1);
+    // SAFETY: masked to the array's size, a power of two.
+    unsafe { marks.slots.get_unchecked_mut(number as usize) }
 }
 
 #[inline(always)]
@@ -117,7 +129,8 @@ pub fn take(marks: *mut Marks, flow: &mut FlowState, tuple: &Tuple, pid_tgid: u6
     let marks = unsafe { &mut *marks };
     let linked = flow.context != 0 && u64::from(flow.tgid) == pid_tgid >> 32;
     let mut fitting = None;
-    for mark in &mut marks.slots {
+    for number in 0..SLOTS {
+        let mark = slot(marks, number);
         if mark.left == 0 {
             continue;
         }
@@ -126,10 +139,11 @@ pub fn take(marks: *mut Marks, flow: &mut FlowState, tuple: &Tuple, pid_tgid: u6
             return;
         }
         if fitting.is_none() && (flow.context == 0 || mark.first != 0) && fits(mark.left, record) {
-            fitting = Some(mark);
+            fitting = Some(number);
         }
     }
-    let Some(mark) = fitting else { return };
+    let Some(number) = fitting else { return };
+    let mark = slot(marks, number);
     mark.left = mark.left.saturating_sub(record);
     mark.first = 0;
     let context = mark.context;
