@@ -7,17 +7,16 @@ mod report;
 use crate::discover::Hello;
 use crate::enrich::ProcessTable;
 use crate::export::Outbox;
-use crate::flow::http1::{Part, Piece};
 use crate::flow::order::Admit;
-use crate::flow::place::Place;
-use crate::flow::scan::{Hit, Scanner};
 use crate::flow::table::{FlowId, Table};
-use crate::flow::{Fed, Flow, FlowKey, LINK_WAIT, Waiting, tls};
+use crate::flow::{Flow, FlowKey, LINK_WAIT, Waiting, tls};
 use crate::health::{Cause, Counters};
 use crate::record::{Process, Record};
 use foldhash::quality::RandomState;
 use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
-use keymoat_detect::Detector;
+use keymoat_detect::decode::Part;
+use keymoat_detect::decode::place::Place;
+use keymoat_detect::{Detector, Fed, Hit, Scanner};
 use report::Reporter;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -177,16 +176,16 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
                 if !announced {
                     self.counters.add(Cause::FlowGap, 1);
                 }
-                let fed = flow.gap(&self.scanner, missing, hits);
+                let fed = flow.inspector.gap(&self.scanner, missing, hits);
                 self.count(&fed);
             }
             Admit::Diverged(dropped) => {
-                let fed = flow.gap(&self.scanner, 0, hits);
+                let fed = flow.inspector.gap(&self.scanner, 0, hits);
                 self.count(&fed);
-                flow.feed(&self.scanner, &dropped, false, hits);
+                flow.inspector.feed(&self.scanner, &dropped, false, hits);
             }
         }
-        let fed = flow.feed(&self.scanner, payload, head.chunk == 0, hits);
+        let fed = flow.inspector.feed(&self.scanner, payload, head.chunk == 0, hits);
         self.count(&fed);
     }
 
@@ -253,15 +252,12 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     }
 
     fn datagram_part(&self, flow: &mut Flow, head: &Data, payload: &[u8], hits: &mut Vec<Hit>) {
-        let mut piece = |part, bytes| {
-            let piece = Piece { place: Place::Datagram, part, bytes, peeked: 0 };
-            self.scanner.piece(&mut flow.tail, &piece, None, hits);
-        };
         if head.chunk == 0 {
-            piece(Part::Last, &[]);
+            flow.inspector.datagram(&self.scanner, &[], Part::Last, hits);
         }
         let last = head.offset + payload.len() as u64 >= head.total;
-        piece(if last { Part::Last } else { Part::More }, payload);
+        let part = if last { Part::Last } else { Part::More };
+        flow.inspector.datagram(&self.scanner, payload, part, hits);
     }
 
     /// The kernel saw which socket a TLS connection writes to.
@@ -360,8 +356,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         }
         let mut flow = Flow::new(key, source, now);
         match first {
-            Some(head) if head.chunk > 0 => flow.http.lose_sync(),
-            Some(head) if head.offset > 0 => flow.http.joined_midway(),
+            Some(head) if head.chunk > 0 => flow.inspector.lose_sync(),
+            Some(head) if head.offset > 0 => flow.inspector.joined_midway(),
             _ => {}
         }
         let (id, evicted) = self.flows.insert(flow);

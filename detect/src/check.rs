@@ -2,8 +2,8 @@
 
 use crate::engine::Detector;
 use crate::error::RuleError;
-use crate::rule::Rule;
-use crate::ruleset::RuleSet;
+use crate::rules::Rule;
+use crate::rules::RuleSet;
 use std::sync::Arc;
 
 /// A sample that does not behave as its rule file says.

@@ -8,33 +8,23 @@
 //! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. The only thing that
 //! ever hands out a secret's bytes is [`Match::secret`]; nothing here prints them.
 
-mod automaton;
-mod boundary;
 mod check;
+pub mod decode;
 mod engine;
 mod error;
-mod file;
-mod filter;
 mod fingerprint;
-mod home;
-mod literals;
+mod inspect;
 mod pattern;
 mod redact;
-mod rule;
-mod ruleset;
-mod sample;
-mod stream;
-mod window;
+mod rules;
 
 pub use check::Failure;
-pub use engine::{Detector, Match};
+pub use engine::{Detector, Match, Stream};
 pub use error::{Problem, RuleError};
 pub use fingerprint::Fingerprinter;
-pub use home::{is_home, is_usual};
+pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};
-pub use rule::{Marker, Origin, Rule, Severity};
-pub use ruleset::RuleSet;
-pub use stream::Stream;
+pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};
 
 /// Longest secret a rule may describe. It bounds what a [`Stream`] can hold, whatever the traffic does.
 pub const MAX_SECRET_LEN: usize = 4000;

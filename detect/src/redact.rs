@@ -1,7 +1,7 @@
 //! What may be shown of a secret: its public prefix and its length.
 
 use crate::engine::Detector;
-use crate::rule::Rule;
+use crate::rules::Rule;
 
 /// `sk-ant-api…(108)`: the part of the secret that is the same for all such keys, and its length.
 pub fn redacted(rule: &Rule, secret: &[u8]) -> String {

@@ -1,24 +1,18 @@
 //! Flows: what is remembered of one connection between two of its writes.
 //!
 //! A TCP flow is a socket cookie, a TLS flow a (process, connection object), a UDP flow a socket and the remote
-//! end. Bytes go through [`order`] (gaps, retries), [`http1`] (where in a message they are) and [`scan`]
-//! (secrets); what is found waits in the flow until it is known where the bytes go.
+//! end. Bytes go through [`order`] (gaps, retries) and an [`Inspector`] (secrets, and where in a message they
+//! are); what is found waits in the flow until it is known where the bytes go.
 
-pub mod chunked;
-pub mod head;
-pub mod http1;
 pub mod order;
-pub mod place;
-pub mod scan;
 pub mod seen;
 pub mod table;
 pub mod tls;
 
 use crate::record::{ChannelKind, Process};
-use http1::{Http1, Piece, Pieces};
 use keymoat_abi::{Data, Source, Tuple};
+use keymoat_detect::{Fed, Hit, Inspector, Scanner};
 use order::Order;
-use scan::{Hit, Scanner, Tail};
 use seen::Seen;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,15 +67,12 @@ pub struct Flow {
     pub confirmed: bool,
     /// Name the ClientHello asked for.
     pub sni: Option<Arc<str>>,
-    /// Name the last request asked for.
-    pub host: Option<Arc<str>>,
     /// A ClientHello not yet complete.
     pub hello: Vec<u8>,
     /// TLS flows linked to this socket.
     pub carries: Vec<FlowKey>,
     pub order: Order,
-    pub http: Http1,
-    pub tail: Option<Box<Tail>>,
+    pub inspector: Inspector,
     /// The last write began at the start of a message.
     pub aligned: bool,
     pub waiting: Vec<Waiting>,
@@ -104,12 +95,10 @@ impl Flow {
             cookie: 0,
             confirmed: false,
             sni: None,
-            host: None,
             hello: Vec::new(),
             carries: Vec::new(),
             order: Order::default(),
-            http: Http1::default(),
-            tail: None,
+            inspector: Inspector::default(),
             aligned: true,
             waiting: Vec::new(),
             seen: None,
@@ -144,54 +133,30 @@ impl Flow {
         let known = head.cookie != 0 && head.cookie == self.cookie && self.tuple.is_known();
         self.confirmed = known && !self.tuple.is_loopback();
         if head.chunk == 0 {
-            self.aligned = self.http.at_message_start();
+            self.aligned = self.inspector.at_message_start();
         }
-    }
-
-    /// Judges the next bytes of the stream.
-    pub fn feed(&mut self, scanner: &Scanner, bytes: &[u8], write_start: bool, hits: &mut Vec<Hit>) -> Fed {
-        self.with_sieve(scanner, hits, |http, sieve| http.feed(bytes, write_start, sieve))
-    }
-
-    /// `missing` bytes of the stream were not delivered.
-    pub fn gap(&mut self, scanner: &Scanner, missing: u64, hits: &mut Vec<Hit>) -> Fed {
-        scanner.gap(&mut self.tail, missing, self.host.as_ref(), hits);
-        self.with_sieve(scanner, hits, |http, sieve| http.gap(missing, sieve))
     }
 
     /// Judges what waits for more bytes, as if none would come. They may still come.
     pub fn flush(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) {
-        self.with_sieve(scanner, hits, |http, sieve| http.peek(sieve));
-        scanner.flush(&mut self.tail, self.host.as_ref(), hits);
+        self.inspector.flush(scanner, hits);
         self.flushed = true;
     }
 
     /// Gives up waiting for the end of a message head.
     pub fn give_up(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) -> Fed {
         self.hello = Vec::new();
-        self.with_sieve(scanner, hits, |http, sieve| http.give_up(sieve))
-    }
-
-    fn with_sieve(
-        &mut self,
-        scanner: &Scanner,
-        hits: &mut Vec<Hit>,
-        work: impl FnOnce(&mut Http1, &mut Sieve<'_>),
-    ) -> Fed {
-        let Self { http, tail, host, .. } = self;
-        let mut sieve = Sieve { scanner, tail, host, hits, fed: Fed::default() };
-        work(http, &mut sieve);
-        sieve.fed
+        self.inspector.give_up(scanner, hits)
     }
 
     /// Does anything wait that [`Self::flush`] could decide?
     pub fn undecided(&self) -> bool {
-        !self.flushed && (self.http.pending() || self.tail.as_ref().is_some_and(|tail| tail.pending()))
+        !self.flushed && self.inspector.pending()
     }
 
     /// Bytes held back in buffers.
     pub fn buffered(&self) -> usize {
-        self.http.buffered() + self.hello.capacity()
+        self.inspector.buffered() + self.hello.capacity()
     }
 
     /// The same object now carries another connection. What it wrote last belongs to the new one.
@@ -201,9 +166,7 @@ impl Flow {
         self.sni = None;
         self.order = Order::default();
         if !self.aligned {
-            self.http.lose_sync();
-            self.tail = None;
-            self.host = None;
+            self.inspector.start_over();
         }
     }
 
@@ -212,41 +175,6 @@ impl Flow {
         let idle = self.undecided().then(|| self.last_data + IDLE);
         let link = self.waiting.first().map(|waiting| waiting.since + LINK_WAIT);
         [idle, link, self.repeats_due].into_iter().flatten().min()
-    }
-}
-
-/// What feeding bytes had to give up on.
-#[derive(Default)]
-pub struct Fed {
-    pub heads_too_long: u64,
-}
-
-/// Takes a message apart into places and looks for secrets in each.
-struct Sieve<'a> {
-    scanner: &'a Scanner,
-    tail: &'a mut Option<Box<Tail>>,
-    host: &'a mut Option<Arc<str>>,
-    hits: &'a mut Vec<Hit>,
-    fed: Fed,
-}
-
-impl Pieces for Sieve<'_> {
-    fn piece(&mut self, piece: Piece<'_>) {
-        self.scanner.piece(self.tail, &piece, self.host.as_ref(), self.hits);
-    }
-
-    fn host(&mut self, name: Option<&str>) {
-        let same = self
-            .host
-            .as_deref()
-            .map_or(name.is_none(), |host| name.is_some_and(|name| host.eq_ignore_ascii_case(name)));
-        if !same {
-            *self.host = name.map(Arc::from);
-        }
-    }
-
-    fn head_too_long(&mut self) {
-        self.fed.heads_too_long += 1;
     }
 }
 

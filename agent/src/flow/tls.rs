@@ -1,6 +1,6 @@
 //! The server name in a TLS ClientHello.
 
-use super::head::host_name;
+use keymoat_detect::decode::http1::host_name;
 use std::borrow::Cow;
 use tls_parser::{
     SNIType, TlsExtension, parse_tls_client_hello_extensions, parse_tls_handshake_client_hello,

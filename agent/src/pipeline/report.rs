@@ -2,13 +2,12 @@
 
 use super::{Facts, Output, PipelineConfig};
 use crate::explain::Story;
-use crate::flow::scan::{Hit, Scanner};
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::policy::{Sighting, judge};
 use crate::record::{Channel, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef};
 use keymoat_abi::{Source, Tuple};
-use keymoat_detect::Rule;
+use keymoat_detect::{Hit, Rule, Scanner};
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv6Addr;
 use std::sync::Arc;

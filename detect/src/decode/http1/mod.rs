@@ -2,42 +2,20 @@
 //!
 //! Nothing is ever left out: what cannot be understood is handed on as `stream`.
 
-use super::chunked::{Chunks, Line, MAX_LINE};
-use super::head::{self, Framing, Head, Opening, Parsed};
+mod chunked;
+mod head;
+
+pub use head::host_name;
+
 use super::place::{Place, Side};
+use super::{Part, Piece, Pieces};
+use chunked::{Chunks, Line, MAX_LINE};
+use head::{Framing, Head, Opening, Parsed};
 
 /// Longest message head that is waited for.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// A first line this short is looked at again with every byte that comes.
 const SHORT: usize = 64;
-
-/// Some bytes of a message, and what they are part of.
-#[derive(Clone, Copy, Debug)]
-pub struct Piece<'a> {
-    pub place: Place,
-    pub part: Part,
-    pub bytes: &'a [u8],
-    /// So many bytes of this piece were handed out before, by [`Http1::peek`].
-    pub peeked: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of it.
-    Whole,
-    /// More may follow.
-    More,
-    /// Follows what came before, and is the end of it.
-    Last,
-}
-
-/// Takes what [`Http1`] finds, in order.
-pub trait Pieces {
-    fn piece(&mut self, piece: Piece<'_>);
-    /// The host a request names, before the request's first piece.
-    fn host(&mut self, name: Option<&str>);
-    fn head_too_long(&mut self);
-}
 
 #[derive(Debug)]
 pub struct Http1 {
@@ -95,7 +73,7 @@ impl Http1 {
                 State::Length { side, left, begun } => self.length(rest, side, left, begun, out),
                 State::Chunked { side, chunks } => self.chunked(rest, side, chunks, out),
                 State::Raw(place) => {
-                    out.piece(Piece { place, part: Part::More, bytes: rest, peeked: 0 });
+                    out.piece(Piece::new(place, Part::More, rest));
                     rest.len()
                 }
             };
@@ -176,11 +154,9 @@ impl Http1 {
 
     fn take_head(&mut self, head: &Head<'_>, bytes: &[u8], peeked: usize, out: &mut impl Pieces) {
         let side = head.side;
-        if side == Side::Request {
-            out.host(head.host);
-        }
+        out.message(head.about());
         let bytes = bytes.get(..head.len).unwrap_or(bytes);
-        out.piece(Piece { place: Place::Head(side), part: Part::Whole, bytes, peeked });
+        out.piece(Piece { peeked, ..Piece::new(Place::Head(side), Part::Whole, bytes) });
         self.resync = true;
         // Behind a body that is over, more of it is likelier than anything else: a library that took only a
         // part of a write is given the rest once more.
@@ -206,7 +182,7 @@ impl Http1 {
             _ => Part::More,
         };
         let bytes = rest.get(..count).unwrap_or(rest);
-        out.piece(Piece { place: Place::Body(side), part, bytes, peeked: 0 });
+        out.piece(Piece::new(Place::Body(side), part, bytes));
         self.state = if left == 0 { State::Start } else { State::Length { side, left, begun: true } };
         count
     }
@@ -215,7 +191,7 @@ impl Http1 {
         if let Some(left) = chunks.data_left() {
             let count = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
             let bytes = rest.get(..count).unwrap_or(rest);
-            out.piece(Piece { place: Place::Body(side), part: Part::More, bytes, peeked: 0 });
+            out.piece(Piece::new(Place::Body(side), Part::More, bytes));
             chunks.took(count as u64);
             self.state = State::Chunked { side, chunks };
             return count;
@@ -249,7 +225,7 @@ impl Http1 {
             Line::Plain => self.state = State::Chunked { side, chunks },
             Line::Text => {
                 let peeked = self.peeked;
-                out.piece(Piece { place: Place::Trailer(side), part: Part::Whole, bytes: line, peeked });
+                out.piece(Piece { peeked, ..Piece::new(Place::Trailer(side), Part::Whole, line) });
                 self.state = State::Chunked { side, chunks };
             }
             Line::End => self.end_body(Place::Body(side), out),
@@ -259,14 +235,14 @@ impl Http1 {
     }
 
     fn end_body(&mut self, place: Place, out: &mut impl Pieces) {
-        out.piece(Piece { place, part: Part::Last, bytes: &[], peeked: 0 });
+        out.piece(Piece::new(place, Part::Last, &[]));
         self.state = State::Start;
     }
 
     /// From these bytes on nothing is understood.
     fn raw(&mut self, place: Place, bytes: &[u8], out: &mut impl Pieces) {
         let peeked = std::mem::take(&mut self.peeked);
-        out.piece(Piece { place, part: Part::More, bytes, peeked });
+        out.piece(Piece { peeked, ..Piece::new(place, Part::More, bytes) });
         self.state = State::Raw(place);
     }
 
@@ -289,7 +265,7 @@ impl Http1 {
             State::Chunked { side, .. } => Place::Trailer(side),
             State::Length { .. } | State::Raw(_) => Place::Stream,
         };
-        out.piece(Piece { place, part: Part::Whole, bytes: &self.buffer, peeked: self.peeked });
+        out.piece(Piece { peeked: self.peeked, ..Piece::new(place, Part::Whole, &self.buffer) });
         self.peeked = self.buffer.len();
     }
 
@@ -351,5 +327,4 @@ fn examine(bytes: &[u8], otherwise: Place) -> Step<'_> {
 }
 
 #[cfg(test)]
-#[path = "http1_tests.rs"]
 mod tests;

@@ -1,6 +1,6 @@
 //! What one flow carries from push to push.
 
-use crate::automaton::Walk;
+use crate::pattern::automaton::Walk;
 use aho_corasick::automaton::StateID;
 use zeroize::Zeroize as _;
 

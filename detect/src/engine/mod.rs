@@ -4,19 +4,26 @@
 //! longer literal, then the one whose rule comes first. A match is reported once nothing that can still come
 //! could win over it, which is what makes the findings independent of how the bytes were cut.
 
-use crate::automaton::{Progress, Walk};
-use crate::boundary::{LOOK_BEHIND, left_is_free};
+mod filter;
+mod literals;
+mod stream;
+mod window;
+
+pub use stream::Stream;
+
 use crate::error::{Problem, RuleError};
-use crate::literals::Literals;
-use crate::rule::Rule;
-use crate::ruleset::RuleSet;
-use crate::stream::{Candidate, Fate, Rank, Stream};
-use crate::window::Window;
+use crate::pattern::automaton::{Progress, Walk};
+use crate::pattern::boundary::{LOOK_BEHIND, left_is_free};
+use crate::rules::Rule;
+use crate::rules::RuleSet;
 use aho_corasick::automaton::StateID;
+use literals::Literals;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use stream::{Candidate, Fate, Rank};
+use window::Window;
 use zeroize::Zeroizing;
 
 /// A secret, and where it stands. Debug shows everything but the secret.

@@ -1,7 +1,7 @@
 //! One rule: what a key looks like, where it is at home, and what to tell the person who leaked it.
 
 use crate::error::{Problem, RuleError};
-use crate::pattern::Shape;
+use crate::pattern::{Marker, Shape};
 use std::sync::Arc;
 
 /// How bad a leak is. Ordered: `Info < Low < Medium < High < Critical`.
@@ -86,14 +86,6 @@ impl Origin {
     pub(crate) fn error(&self, problem: Problem) -> RuleError {
         RuleError { origin: self.file.clone(), line: self.line, column: self.column, problem }
     }
-}
-
-/// Literals inside a secret, one of which is there, and the offsets at which it may start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marker {
-    pub texts: Vec<String>,
-    pub least: usize,
-    pub most: usize,
 }
 
 impl Rule {

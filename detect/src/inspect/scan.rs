@@ -1,8 +1,8 @@
 //! Pieces of a message to secrets found in them.
 
-use super::http1::{Part, Piece};
-use super::place::{self, Place, Side, Spot};
-use keymoat_detect::{Detector, Fingerprinter, Match, Stream};
+use crate::decode::place::{self, Place, Side, Spot};
+use crate::decode::{Part, Piece};
+use crate::{Detector, Fingerprinter, Match, Stream, redact_all, redacted};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -77,7 +77,7 @@ impl Scanner {
 
     /// Looks into bytes that stand alone.
     pub fn alone(&self, place: Place, bytes: &[u8], hits: &mut Vec<Hit>) {
-        self.whole(&Piece { place, part: Part::Whole, bytes, peeked: 0 }, None, hits);
+        self.whole(&Piece::new(place, Part::Whole, bytes), None, hits);
     }
 
     fn whole(&self, piece: &Piece<'_>, host: Option<&Arc<str>>, hits: &mut Vec<Hit>) {
@@ -193,7 +193,7 @@ impl Scanner {
         Hit {
             rule: found.rule.id.clone(),
             fingerprint: self.fingerprints.fingerprint(found.secret),
-            redacted: keymoat_detect::redacted(found.rule, found.secret),
+            redacted: redacted(found.rule, found.secret),
             length: found.secret.len(),
             location: spot.name(|name| self.shown_name(name)),
             protocol: place.protocol(),
@@ -212,7 +212,7 @@ impl Scanner {
     }
 
     pub fn without_secrets(&self, text: &str) -> String {
-        keymoat_detect::redact_all(&self.detector, text)
+        redact_all(&self.detector, text)
     }
 }
 

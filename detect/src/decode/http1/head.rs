@@ -1,6 +1,7 @@
 //! The head of an HTTP/1.x message: is it one, how long is it, and how is the body behind it framed?
 
-use super::place::Side;
+use crate::decode::About;
+use crate::decode::place::Side;
 use httparse::{Header, ParserConfig, Status};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -109,7 +110,21 @@ pub struct Head<'a> {
     pub side: Side,
     pub len: usize,
     pub host: Option<&'a str>,
+    pub content_type: Option<&'a [u8]>,
+    pub content_encoding: Option<&'a [u8]>,
     pub framing: Framing,
+}
+
+impl<'a> Head<'a> {
+    pub fn about(&self) -> About<'a> {
+        About {
+            stream: 0,
+            side: self.side,
+            host: self.host,
+            content_type: self.content_type,
+            content_encoding: self.content_encoding,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +157,7 @@ fn request<'b>(bytes: &'b [u8], headers: &mut [MaybeUninit<Header<'b>>]) -> Pars
                 None if connect || facts.upgrade => Framing::Tunnel,
                 None => Framing::Unannounced,
             };
-            Parsed::Whole(Head { side: Side::Request, len, host: host.and_then(host_name), framing })
+            Parsed::Whole(facts.head(Side::Request, len, host.and_then(host_name), framing))
         }
         Ok(Status::Partial) => Parsed::Part,
         Err(_) => Parsed::Invalid,
@@ -155,12 +170,13 @@ fn response<'b>(bytes: &'b [u8], headers: &mut [MaybeUninit<Header<'b>>]) -> Par
     config.ignore_invalid_headers_in_responses(true);
     match config.parse_response_with_uninit_headers(&mut response, bytes, headers) {
         Ok(Status::Complete(len)) => {
+            let facts = Facts::of(response.headers);
             let framing = match response.code.unwrap_or_default() {
                 101 => Framing::Tunnel,
                 100..=199 | 204 | 304 => Framing::Empty,
-                _ => Facts::of(response.headers).framing().unwrap_or(Framing::UntilClose),
+                _ => facts.framing().unwrap_or(Framing::UntilClose),
             };
-            Parsed::Whole(Head { side: Side::Response, len, host: None, framing })
+            Parsed::Whole(facts.head(Side::Response, len, None, framing))
         }
         Ok(Status::Partial) => Parsed::Part,
         Err(_) => Parsed::Invalid,
@@ -175,6 +191,8 @@ struct Facts<'a> {
     /// Some(true): ends with `chunked`.
     transfer: Option<bool>,
     upgrade: bool,
+    content_type: Option<&'a [u8]>,
+    content_encoding: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
@@ -185,7 +203,9 @@ impl<'a> Facts<'a> {
             match header.name.len() {
                 4 if is("host") => facts.host = std::str::from_utf8(header.value).ok(),
                 7 if is("upgrade") => facts.upgrade = true,
+                12 if is("content-type") => facts.content_type = Some(header.value),
                 14 if is("content-length") => facts.add_length(header.value),
+                16 if is("content-encoding") => facts.content_encoding = Some(header.value),
                 17 if is("transfer-encoding") => {
                     let last = header.value.rsplit(|&b| b == b',').next().unwrap_or_default();
                     facts.transfer = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
@@ -194,6 +214,11 @@ impl<'a> Facts<'a> {
             }
         }
         facts
+    }
+
+    fn head(&self, side: Side, len: usize, host: Option<&'a str>, framing: Framing) -> Head<'a> {
+        let Self { content_type, content_encoding, .. } = *self;
+        Head { side, len, host, content_type, content_encoding, framing }
     }
 
     /// The same length may be given twice, in two headers or in one.

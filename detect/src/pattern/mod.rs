@@ -1,9 +1,12 @@
 //! A rule's pattern: what can be read off the regex without running it, and the automaton that runs it.
 
-use crate::automaton::Automaton;
-use crate::boundary::ByteSet;
+pub(crate) mod automaton;
+pub(crate) mod boundary;
+
+use crate::MAX_SECRET_LEN;
 use crate::error::Problem;
-use crate::{MAX_SECRET_LEN, rule::Marker};
+use automaton::Automaton;
+use boundary::ByteSet;
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, Hir, HirKind};
 use std::sync::OnceLock;
@@ -148,6 +151,14 @@ pub(crate) fn uncovered_start(pattern: &str, prefixes: &[String]) -> Option<Stri
     };
     let foreign = starts.literals()?.iter().find(|literal| !covered(literal.as_bytes()))?;
     Some(String::from_utf8_lossy(foreign.as_bytes()).into_owned())
+}
+
+/// Literals inside a secret, one of which is there, and the offsets at which it may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub texts: Vec<String>,
+    pub least: usize,
+    pub most: usize,
 }
 
 /// Steps between a marker's least and most offset. Each costs a look at the byte before it, per hit.

@@ -1,6 +1,6 @@
 //! Where a key belongs: hosts, and places in a message.
 
-use crate::rule::Rule;
+use crate::rules::Rule;
 
 /// Is this host one of the rule's own? `host` may carry a port or a final dot; case does not matter.
 pub fn is_home(rule: &Rule, host: &str) -> bool {

@@ -1,7 +1,7 @@
 //! One rule's pattern as an automaton, and a walk along it that can stop and go on with the next push.
 
-use crate::boundary::ByteSet;
 use crate::error::Problem;
+use crate::pattern::boundary::ByteSet;
 use regex_automata::dfa::{Automaton as _, StartKind, dense, sparse};
 use regex_automata::nfa::thompson;
 use regex_automata::util::{primitives::StateID, start};

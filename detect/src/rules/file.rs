@@ -1,10 +1,9 @@
 //! The rule file: TOML as people write it, checked field by field. `docs/rules.md` is its manual.
 
+use super::sample::{self, Piece};
+use super::{Marker, Origin, Rule, Severity, home};
 use crate::error::{Problem, RuleError};
-use crate::home;
 use crate::pattern::{self, Shape};
-use crate::rule::{Marker, Origin, Rule, Severity};
-use crate::sample::{self, Piece};
 use serde::Deserialize;
 use std::sync::Arc;
 use toml::Spanned;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::decode::{About, Field};
 use proptest::prelude::*;
 
 /// What came out: text by place, neighbours joined.
@@ -20,9 +21,13 @@ impl Pieces for Out {
         }
     }
 
-    fn host(&mut self, name: Option<&str>) {
-        self.hosts.push(name.map(str::to_owned));
+    fn message(&mut self, about: About<'_>) {
+        if about.side == Side::Request {
+            self.hosts.push(about.host.map(str::to_owned));
+        }
     }
+
+    fn field(&mut self, _: Field<'_>) {}
 
     fn head_too_long(&mut self) {
         self.too_long += 1;
@@ -75,7 +80,8 @@ fn a_peek_says_what_was_shown_before() {
         fn piece(&mut self, piece: Piece<'_>) {
             self.0.push((piece.peeked, piece.bytes.len()));
         }
-        fn host(&mut self, _: Option<&str>) {}
+        fn message(&mut self, _: About<'_>) {}
+        fn field(&mut self, _: Field<'_>) {}
         fn head_too_long(&mut self) {}
     }
     let (mut http, mut out) = (Http1::default(), Peeks(Vec::new()));

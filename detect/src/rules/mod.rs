@@ -1,8 +1,16 @@
 //! All rules in use.
 
+pub(crate) mod file;
+mod home;
+mod rule;
+mod sample;
+
+pub use crate::pattern::Marker;
+pub use home::{is_home, is_usual};
+pub use rule::{Origin, Rule, Severity};
+
 use crate::error::{Problem, RuleError};
-use crate::file::{self, Proof};
-use crate::rule::Rule;
+use file::Proof;
 
 /// `rules/*.toml` as (name, text), listed by build.rs.
 static BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin.rs"));

@@ -5,7 +5,7 @@
 //! independently of each other; the automaton runs only from the places that are left, and only for as long
 //! as [`SHORTEST`] or more bytes of a literal are under way.
 
-use crate::filter::{Filter, SHORTEST};
+use super::filter::{Filter, SHORTEST};
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::{Anchored, BuildError, MatchKind, StartKind, dfa};
 
