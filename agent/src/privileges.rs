@@ -8,6 +8,7 @@ use crate::kernel;
 use caps::{CapSet, Capability, CapsHashSet};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use std::fmt;
+use std::time::{Duration, Instant};
 
 /// Why the agent cannot do its work without.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +45,13 @@ const EXTRA: &[Need] = &[Need {
     capability: Capability::CAP_DAC_READ_SEARCH,
     why: "programs and libraries in directories only their owner may enter",
 }];
+/// Kept when present, by the thread that attaches probes; without it, requests are missed on a busy machine.
+const ATTACHING_SOON: Need = Need {
+    capability: Capability::CAP_SYS_NICE,
+    why: "attaching before the program goes on; kept by the attaching thread only",
+};
+/// How long a thread that has ended may take to disappear. Microseconds, on a machine that is not overloaded.
+const ENDING: Duration = Duration::from_secs(2);
 /// A probed file has one descriptor of its own and one per function.
 const MAX_DESCRIPTORS: u64 = 65_536;
 /// CAP_BPF, by number: the newest this agent knows of and older kernels do not.
@@ -96,32 +104,49 @@ fn plan_with(
     let is_known = |need: &&Need| need.capability.index() <= last;
     let instead = (last < CAP_BPF).then_some(&INSTEAD);
     let needed: Vec<Need> = NEEDED.iter().filter(is_known).chain(instead).copied().collect();
-    let attaching: Vec<Need> = if uprobes_need_admin { vec![ATTACHING] } else { Vec::new() };
+    let mut attaching: Vec<Need> = if uprobes_need_admin { vec![ATTACHING] } else { Vec::new() };
     let missing: Vec<Need> =
         needed.iter().chain(&attaching).filter(|n| !held.contains(&n.capability)).copied().collect();
     if !missing.is_empty() {
-        let all: Vec<Need> = needed.iter().chain(&attaching).chain(EXTRA).copied().collect();
+        let all: Vec<Need> =
+            needed.iter().chain(&attaching).chain(EXTRA).chain([&ATTACHING_SOON]).copied().collect();
         return Err(PrivilegeError::Missing {
             missing: names(&missing, ", "),
             set: names(&all, ",").to_lowercase(),
             program: program.unwrap_or_else(|| "keymoat".to_owned()),
         });
     }
-    let (extra, lacking): (Vec<Need>, Vec<Need>) = EXTRA.iter().partition(|n| held.contains(&n.capability));
+    let (extra, mut lacking): (Vec<Need>, Vec<Need>) =
+        EXTRA.iter().partition(|n| held.contains(&n.capability));
+    match held.contains(&ATTACHING_SOON.capability) {
+        true => attaching.push(ATTACHING_SOON),
+        false => lacking.push(ATTACHING_SOON),
+    }
     Ok(Plan { keep: needed.into_iter().chain(extra).collect(), attaching, lacking })
 }
 
 /// Gives up every capability that is not planned to be kept, for good, and keeps memory out of core files.
 pub fn restrict(plan: &Plan) -> Result<Remaining, PrivilegeError> {
-    let threads = procfs::process::Process::myself()
-        .and_then(|me| me.tasks())
-        .map_err(failed("count threads"))?
-        .count();
-    if threads > 1 {
-        return Err(PrivilegeError::TooLate(threads));
-    }
+    alone()?;
     no_core_dumps()?;
     restrict_thread(plan)
+}
+
+/// Waits until the calling thread is the only one. A thread that was joined is still listed for a moment: whoever joins
+/// is woken before the kernel takes it off the list.
+fn alone() -> Result<(), PrivilegeError> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let threads = procfs::process::Process::myself()
+            .and_then(|me| me.tasks())
+            .map_err(failed("count threads"))?
+            .count();
+        match threads {
+            0 | 1 => return Ok(()),
+            _ if Instant::now() > deadline => return Err(PrivilegeError::TooLate(threads)),
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
 }
 
 /// Runs `start` on a thread that can attach nothing, and so do all threads it starts.
@@ -263,7 +288,7 @@ mod tests {
         assert_eq!(
             error,
             "missing CAP_PERFMON, CAP_NET_ADMIN; run `sudo keymoat agent`, or once `sudo setcap \
-             cap_bpf,cap_perfmon,cap_net_admin,cap_sys_ptrace,cap_dac_read_search=ep /opt/keymoat`"
+             cap_bpf,cap_perfmon,cap_net_admin,cap_sys_ptrace,cap_dac_read_search,cap_sys_nice=ep /opt/keymoat`"
         );
     }
 
@@ -272,7 +297,7 @@ mod tests {
         let held = set(&[Capability::CAP_SYS_ADMIN, Capability::CAP_NET_ADMIN, Capability::CAP_SYS_PTRACE]);
         let plan = plan_with(&held, 37, false, None).unwrap();
         assert_eq!(names(&plan.keep, " "), "CAP_NET_ADMIN CAP_SYS_PTRACE CAP_SYS_ADMIN");
-        assert_eq!(names(&plan.lacking, " "), "CAP_DAC_READ_SEARCH");
+        assert_eq!(names(&plan.lacking, " "), "CAP_DAC_READ_SEARCH CAP_SYS_NICE");
         assert!(matches!(plan_with(&held, 40, false, None), Err(PrivilegeError::Missing { .. })));
         let remaining = Remaining {
             capabilities: plan.keep,

@@ -6,6 +6,7 @@ use super::notify::{Event, Stream};
 use super::processes::{Processes, Time};
 use super::{DiscoverError, Hello, Options, ProcessEvents, Report, Source, unseen, well_known};
 use crate::health::{Cause, Counters};
+use crate::kernel::priority;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use std::os::fd::AsFd;
@@ -25,8 +26,6 @@ const MAX_ROUNDS: usize = 16;
 /// How soon, and how often, a process that was read too early is read again.
 const READ_AGAIN: Duration = Duration::from_micros(200);
 const READS: u8 = 50;
-/// Of SCHED_OTHER; attaching late is missing a key.
-const NICE: i32 = -15;
 
 pub(super) struct Worker {
     stream: Option<Stream>,
@@ -91,8 +90,8 @@ impl Worker {
     }
 
     pub(super) fn run(mut self, stop: &AtomicBool) {
-        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-            tracing::debug!(%error, "discovery runs at normal priority");
+        if let Err(error) = priority::raise() {
+            tracing::warn!(%error, "discovery runs at normal priority: on a busy machine a program's first request may be missed");
         }
         while !stop.load(Ordering::Relaxed) {
             self.wait();

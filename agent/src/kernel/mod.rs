@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod priority;
 pub mod rcu;
 pub mod uprobe;
 
