@@ -11,8 +11,10 @@
 
 pub mod agent;
 pub mod calls;
+pub mod cases;
 pub mod child;
 pub mod collector;
+pub mod commands;
 pub mod env;
 pub mod expect;
 pub mod key;

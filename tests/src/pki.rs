@@ -17,6 +17,7 @@ struct Pki {
     authority: PathBuf,
     root: CertificateDer<'static>,
     server: Arc<ServerConfig>,
+    http2: Arc<ServerConfig>,
 }
 
 /// PEM file of the authority, for `--cacert` and its like.
@@ -24,9 +25,14 @@ pub fn authority() -> &'static Path {
     &pki().authority
 }
 
-/// TLS settings of every server: HTTP/1.1 only, TLS 1.2 and 1.3.
+/// TLS settings of a server that speaks HTTP/1.1, TLS 1.2 and 1.3.
 pub fn server() -> Arc<ServerConfig> {
     Arc::clone(&pki().server)
+}
+
+/// The same, for a server that speaks HTTP/2 only.
+pub fn http2_server() -> Arc<ServerConfig> {
+    Arc::clone(&pki().http2)
 }
 
 /// TLS settings of a client that trusts the authority.
@@ -59,9 +65,16 @@ fn pki() -> &'static Pki {
             .with_single_cert(vec![leaf.der().clone()], private)
             .expect("a server configuration");
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let mut http2 = server.clone();
+        http2.alpn_protocols = vec![b"h2".to_vec()];
 
         let file = env::run_dir().join("authority.pem");
         fs::write(&file, authority.pem()).expect("write the authority");
-        Pki { authority: file, root: authority.der().clone(), server: Arc::new(server) }
+        Pki {
+            authority: file,
+            root: authority.der().clone(),
+            server: Arc::new(server),
+            http2: Arc::new(http2),
+        }
     })
 }

@@ -19,12 +19,20 @@ enum Body {
     Chunked,
 }
 
-pub(super) fn serve(mut stream: impl Read + Write, inbox: &Inbox, from: SocketAddr) {
+/// What is answered to a request (head and decoded body): everything but the `connection` header.
+pub(super) type Answer = fn(&[u8]) -> Vec<u8>;
+
+pub(super) fn ok(_: &[u8]) -> Vec<u8> {
+    b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n".to_vec()
+}
+
+pub(super) fn serve(mut stream: impl Read + Write, inbox: &Inbox, from: SocketAddr, answer: Answer) {
     let mut connection = Connection { stream: &mut stream, buffer: Vec::new() };
     // Errors are what clients do to servers: the test looks at what arrived.
     while let Ok(Some((request, last))) = connection.request() {
+        let answer = answer(&request);
         inbox.push(from, request);
-        if connection.answer(last).is_err() || last {
+        if connection.answer(&answer, last).is_err() || last {
             break;
         }
     }
@@ -94,9 +102,12 @@ impl<S: Read + Write> Connection<'_, S> {
         Ok(length > 0)
     }
 
-    fn answer(&mut self, last: bool) -> io::Result<()> {
-        let connection = if last { "close" } else { "keep-alive" };
-        write!(self.stream, "HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: {connection}\r\n\r\nok\n")?;
+    fn answer(&mut self, answer: &[u8], last: bool) -> io::Result<()> {
+        let status = answer.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        let (status, rest) = answer.split_at(status);
+        self.stream.write_all(status)?;
+        write!(self.stream, "connection: {}\r\n", if last { "close" } else { "keep-alive" })?;
+        self.stream.write_all(rest)?;
         self.stream.flush()
     }
 }

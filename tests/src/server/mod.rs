@@ -1,6 +1,9 @@
 //! Servers in the other network. Each test starts its own, so a port stands for a test.
 
+mod git;
 mod http;
+mod http2;
+mod websocket;
 
 use crate::{env, net::Net, pki};
 use rustls::{ServerConnection, StreamOwned};
@@ -33,27 +36,46 @@ struct Inbox {
 }
 
 /// How a listening server treats a connection.
-type Serve = fn(TcpStream, &Inbox, SocketAddr);
+type Serve = fn(TcpStream, &Arc<Inbox>, SocketAddr);
 
 impl Server {
     /// HTTP/1.1 over TLS.
     pub fn https() -> Self {
-        Self::away(serve_tls)
+        Self::away(|stream, inbox, from| serve_tls(stream, inbox, from, http::ok))
+    }
+
+    /// HTTP/2 over TLS. A request is received as lines `name: value` and the body.
+    pub fn http2() -> Self {
+        Self::away(http2::serve)
+    }
+
+    /// A git server over HTTPS with one empty repository, `/notes.git`, that takes what is pushed.
+    pub fn git() -> Self {
+        Self::away(|stream, inbox, from| serve_tls(stream, inbox, from, git::answer))
+    }
+
+    /// WebSocket over TLS. Each message is received by itself.
+    pub fn websocket() -> Self {
+        Self::away(|stream, inbox, from| {
+            if let Some(stream) = accept_tls(stream) {
+                websocket::serve(stream, inbox, from);
+            }
+        })
     }
 
     /// HTTP/1.1 in the clear.
     pub fn http() -> Self {
-        Self::away(http::serve)
+        Self::away(|stream, inbox, from| http::serve(stream, inbox, from, http::ok))
     }
 
     /// Takes whatever comes and never answers.
     pub fn sink() -> Self {
-        Self::away(serve_sink)
+        Self::away(|stream, inbox, from| serve_sink(stream, inbox, from))
     }
 
     /// Reads late, until a line `end` or the end, and answers `ok` later still: a client that blocks, blocks.
     pub fn late() -> Self {
-        Self::away(serve_late)
+        Self::away(|stream, inbox, from| serve_late(stream, inbox, from))
     }
 
     /// Takes whatever comes over TLS and never answers.
@@ -67,17 +89,17 @@ impl Server {
 
     /// HTTP/1.1 in the clear on this very host's loopback.
     pub fn loopback_http() -> Self {
-        Self::here(Ipv4Addr::LOCALHOST, http::serve)
+        Self::here(Ipv4Addr::LOCALHOST, |stream, inbox, from| http::serve(stream, inbox, from, http::ok))
     }
 
     /// HTTP/1.1 over TLS on this very host's loopback.
     pub fn loopback_https() -> Self {
-        Self::here(Ipv4Addr::LOCALHOST, serve_tls)
+        Self::here(Ipv4Addr::LOCALHOST, |stream, inbox, from| serve_tls(stream, inbox, from, http::ok))
     }
 
     /// HTTP/1.1 in the clear on an address of this host that is not loopback.
     pub fn own_address_http() -> Self {
-        Self::here(Net::shared().host_v4, http::serve)
+        Self::here(Net::shared().host_v4, |stream, inbox, from| http::serve(stream, inbox, from, http::ok))
     }
 
     /// Takes datagrams.
@@ -178,9 +200,9 @@ impl Inbox {
     }
 }
 
-fn serve_tls(stream: TcpStream, inbox: &Inbox, from: SocketAddr) {
+fn serve_tls(stream: TcpStream, inbox: &Inbox, from: SocketAddr, answer: http::Answer) {
     let Some(mut stream) = accept_tls(stream) else { return };
-    http::serve(&mut stream, inbox, from);
+    http::serve(&mut stream, inbox, from, answer);
     // Clients rightly complain about an end without one.
     stream.conn.send_close_notify();
     drop(stream.flush());
