@@ -92,7 +92,7 @@ fn password_of_basic_authentication() {
 /// What worms do to hide a whole environment.
 #[test]
 fn base64_of_base64() {
-    let hidden = |key| {
+    let hidden = |key: Option<&FakeKey>| {
         let environment = format!(r#"{{"env":{{"PATH":"/usr/bin","TOKEN":"{}"}}}}"#, text(key));
         base64(&base64(&environment))
     };
