@@ -12,6 +12,8 @@ pub enum Group {
     Demo,
     Vm,
     Bench,
+    /// Hyperscan, in Python.
+    Compare,
 }
 
 /// How to see that it is there, whoever installed it.
@@ -31,7 +33,7 @@ pub struct Need {
     pub why: &'static str,
 }
 
-use Group::{Bench, Build, Demo, Test, Vm};
+use Group::{Bench, Build, Compare, Demo, Test, Vm};
 use Proof::{File, Library, Program};
 
 pub const NEEDS: &[Need] = &[
@@ -61,7 +63,12 @@ pub const NEEDS: &[Need] = &[
     need(&[Vm], Program("qemu-system-x86_64"), "qemu-system-x86", "the machine"),
     need(&[Vm], File("/usr/bin/busybox"), "busybox-static", "its first programs"),
     need(&[Vm], Program("depmod"), "kmod", "its kernel modules"),
-    need(&[Vm], File("/var/lib/dpkg/info/python3-venv.list"), "python3-venv", "holds virtme-ng"),
+    need(
+        &[Vm, Compare],
+        File("/var/lib/dpkg/info/python3-venv.list"),
+        "python3-venv",
+        "holds virtme-ng and Hyperscan",
+    ),
     need(&[Bench], Program("nginx"), "nginx-light", "the server under load"),
     need(&[Bench], Program("wrk"), "wrk", "the load"),
 ];
