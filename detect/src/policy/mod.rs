@@ -43,8 +43,7 @@ impl Action {
 }
 
 /// What speaks for or against a sighting, whatever the user's policy makes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// To its own provider, encrypted, where such a key belongs.
     Usual,
@@ -57,6 +56,25 @@ pub enum Reason {
     HostsDisagree,
     /// To its own provider, but not where such a key belongs.
     UnusualPlace,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Usual => "usual",
+            Self::InTheClear => "in-the-clear",
+            Self::UnknownHost => "unknown-host",
+            Self::NotHome => "not-home",
+            Self::HostsDisagree => "hosts-disagree",
+            Self::UnusualPlace => "unusual-place",
+        })
+    }
+}
+
+impl serde::Serialize for Reason {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// What a sighting means.
@@ -101,6 +119,11 @@ impl Policy {
         self.entries.iter().filter_map(move |entry| {
             entry.expires.filter(|end| *end <= at).map(|end| (entry.name.as_str(), end))
         })
+    }
+
+    /// What kind of place a host is; `unknown` for one without a name, too.
+    pub fn category(&self, host: Option<&str>) -> &Category {
+        self.destinations.category(host)
     }
 
     fn is_home(&self, rule: &Rule, host: &str) -> bool {
@@ -150,7 +173,7 @@ fn category<'p>(sighting: &Sighting<'_>, reason: Reason, policy: &'p Policy) -> 
         Reason::HostsDisagree => sighting.claimed_host,
         _ => sighting.destination.host,
     };
-    policy.destinations.category(host)
+    policy.category(host)
 }
 
 /// One step worse. What is worthless by itself stays so wherever it goes.

@@ -354,7 +354,7 @@ fn the_manuals_example_does_what_the_manual_says() {
     };
     assert_eq!((judge(&grafana, &policy).action, by(&grafana)), (Action::Allow, None));
 
-    let aws = RULES.rules().iter().find(|rule| rule.vendor == "AWS").unwrap();
+    let aws = RULES.rules().iter().find(|rule| rule.vendor == "Amazon Web Services").unwrap();
     let storage = Destination { host: Some("eu.backup.corp.example"), ip: Some([10, 20, 3, 4].into()) };
     let restic = Process { exe: Some("/usr/bin/restic"), ..leak().process };
     let backup = Sighting { rule: aws, destination: storage, process: restic, location: "body", ..leak() };
@@ -403,7 +403,7 @@ fn refused(text: &str, place: &str, says: &str) {
 
 #[test]
 fn a_file_that_cannot_mean_anything_is_refused_where_it_is_wrong() {
-    refused("[[entry]\n", "1:", "");
+    refused("[[entry]\n", "1:9", "expected `]`");
     refused("entries = []\n", "1:1", "docs/policy.md");
     refused("[home]\n'no-such-rule' = ['a.example']\n", "2:1", "keymoat rules list");
     refused("[home]\n'anthropic-api-key' = ['*.com']\n", "2:24", "not a host");
