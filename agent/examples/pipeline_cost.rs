@@ -7,6 +7,7 @@ use keymoat_abi::{Data, Header, Kind, Link, Source, Tuple};
 use keymoat_agent::health::Counters;
 use keymoat_agent::pipeline::{Facts, Output, Pipeline, PipelineConfig};
 use keymoat_agent::record::{Process, Record};
+use keymoat_detect::policy::Policy;
 use keymoat_detect::{Detector, RuleSet};
 use rustix::time::{ClockId, clock_gettime};
 use std::hint::black_box;
@@ -40,13 +41,17 @@ impl Output for Count {
 const TUPLE: Tuple =
     Tuple { remote: [0x20; 16], local: [0x21; 16], remote_port: 443, known: 1, ..Tuple::UNKNOWN };
 
+fn config() -> PipelineConfig {
+    let policy = Arc::new(Policy::builtin().expect("the built-in policy is right"));
+    PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key: b"bench".to_vec(), policy }
+}
+
 /// The same writes on every connection, round after round. What counts is this thread's own time on a CPU.
 fn measure(name: &str, detector: &Arc<Detector>, source: Source, writes: &[Vec<u8>]) {
     let (hellos, _held) = channel();
     let output = Count::default();
-    let config = PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key: b"bench".to_vec() };
     let mut pipeline =
-        Pipeline::new(config, Arc::clone(detector), NoFacts, Counters::default(), output.clone(), hellos);
+        Pipeline::new(config(), Arc::clone(detector), NoFacts, Counters::default(), output.clone(), hellos);
     let total: u64 = writes.iter().map(|write| write.len() as u64).sum();
     let mut records = vec![Vec::new(); CONNECTIONS as usize * writes.len()];
     let mut spent = Duration::ZERO;
@@ -129,9 +134,8 @@ fn resident_kib() -> u64 {
 /// Connections that have said something and are silent now.
 fn idle_flows(detector: &Arc<Detector>, write: &[u8]) {
     let (hellos, _held) = channel();
-    let config = PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key: b"bench".to_vec() };
     let mut pipeline =
-        Pipeline::new(config, Arc::clone(detector), NoFacts, Counters::default(), Count::default(), hellos);
+        Pipeline::new(config(), Arc::clone(detector), NoFacts, Counters::default(), Count::default(), hellos);
     let before = resident_kib();
     let mut record = Vec::new();
     for connection in 1..=IDLE_FLOWS {

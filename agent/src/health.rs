@@ -48,6 +48,8 @@ causes! {
     UndeliveredAtExit => "undelivered-at-exit",
     /// A line could not be written to the JSONL output.
     JsonlWriteFailed => "jsonl-write-failed",
+    /// The policy says to ignore a secret: it was seen and not reported.
+    PolicyIgnored => "policy-ignored",
     /// It could not be noted whose a connection older than the agent is.
     OldSocketNotTracked => "old-socket-not-tracked",
 }

@@ -15,7 +15,6 @@ pub mod kernel;
 pub mod loader;
 pub mod pipeline;
 pub mod placement;
-pub mod policy;
 pub mod privileges;
 pub mod probes;
 pub mod record;

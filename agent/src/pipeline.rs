@@ -16,6 +16,7 @@ use foldhash::quality::RandomState;
 use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
 use keymoat_detect::decode::Part;
 use keymoat_detect::decode::place::Place;
+use keymoat_detect::policy::Policy;
 use keymoat_detect::{Detector, Fed, Hit, Scanner};
 use report::Reporter;
 use std::cmp::Reverse;
@@ -61,6 +62,7 @@ pub struct PipelineConfig {
     pub max_flows: usize,
     /// Key of the fingerprints.
     pub fleet_key: Vec<u8>,
+    pub policy: Arc<Policy>,
 }
 
 pub struct Pipeline<F = Arc<ProcessTable>, O = Outbox> {

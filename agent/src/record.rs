@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** no type here can hold a raw secret. A finding carries the rule, a redacted
 //! form and a keyed fingerprint, nothing else of the key.
 
+use keymoat_detect::policy;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -50,6 +51,9 @@ pub struct Finding {
     pub rule: RuleRef,
     pub action: Action,
     pub enforcement: Option<String>,
+    pub reason: policy::Reason,
+    /// The entry of the policy that decided; none: keymoat's own judgement.
+    pub policy: Option<String>,
     pub secret: SecretRef,
     pub channel: Channel,
     pub process: Process,
@@ -64,7 +68,8 @@ pub struct Finding {
 pub struct RuleRef {
     pub id: String,
     pub name: String,
-    /// `info`, `low`, `medium`, `high`, `critical`.
+    /// How bad this is: the rule's `info`, `low`, `medium`, `high` or `critical`, raised by where it went, or set by the
+    /// policy.
     pub severity: String,
 }
 
@@ -78,6 +83,17 @@ pub enum Action {
     Blocked,
     /// Detected after the bytes were gone.
     Late,
+}
+
+impl Action {
+    /// What becomes of a verdict while nothing is refused; none: it is not reported.
+    pub fn while_detecting(action: policy::Action) -> Option<Self> {
+        match action {
+            policy::Action::Allow => Some(Self::Allowed),
+            policy::Action::Observe | policy::Action::Block => Some(Self::Observed),
+            policy::Action::Ignore => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -96,7 +112,7 @@ pub struct Channel {
     pub library: Option<String>,
     /// `http/1.1`, or none when not recognised.
     pub protocol: Option<String>,
-    /// Where in the message: `header:x-api-key`, `query:key`, `body`, `stream`.
+    /// Where in the message: `header:x-api-key`, `query:key`, `body > gzip > json:env.KEY`, `stream`.
     pub location: String,
 }
 
@@ -135,6 +151,8 @@ pub struct Destination {
     pub host: Option<String>,
     /// What `host` rests on: `sni`, `http-host`, or `address` when only the address is known.
     pub host_source: Option<String>,
+    /// What kind of place it is: `llm`, `paste`, …, or `unknown`.
+    pub category: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -45,6 +45,10 @@ pub struct Finding {
     pub rule: Rule,
     pub action: Action,
     pub enforcement: Option<String>,
+    /// What speaks for or against it; agents before this field do not say.
+    pub reason: Option<String>,
+    /// The entry of the host's policy that decided.
+    pub policy: Option<String>,
     pub secret: Secret,
     pub channel: Channel,
     pub process: Process,
@@ -106,6 +110,7 @@ pub struct Destination {
     pub port: Option<u16>,
     pub host: Option<String>,
     pub host_source: Option<String>,
+    pub category: Option<String>,
 }
 
 /// Something about an agent that a person should know.

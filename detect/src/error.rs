@@ -81,9 +81,14 @@ pub enum Problem {
 impl RuleError {
     /// The problem at a byte offset of the text.
     pub(crate) fn at(origin: &str, text: &str, offset: usize, problem: Problem) -> RuleError {
-        let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+        let (line, column) = position(text, offset);
         RuleError { origin: origin.to_owned(), line, column, problem }
     }
+}
+
+/// Line and column of a byte offset, both counted from 1, columns in characters.
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..text.floor_char_boundary(offset)).unwrap_or(text);
+    let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }

@@ -14,7 +14,9 @@ mod engine;
 mod error;
 mod fingerprint;
 mod inspect;
+pub mod location;
 mod pattern;
+pub mod policy;
 mod redact;
 mod rules;
 

@@ -1,7 +1,7 @@
 //! `keymoat agent`: watches this host. Parse, attach, run, drain.
 
 use super::AgentArgs;
-use crate::config::{Config, FleetKey, JsonlOutput, Mode, rules};
+use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
@@ -21,6 +21,7 @@ use anyhow::{Context as _, bail};
 use aya_log::EbpfLogger;
 use keymoat_abi::decode::Event;
 use keymoat_detect::Detector;
+use keymoat_detect::policy::Policy;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -46,6 +47,12 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let rules = Arc::new(rules::load(&config.rules)?);
+    let policy = Arc::new(policy::load(config.policy.as_deref(), &rules)?);
+    for (entry, end) in policy.expired(jiff::Timestamp::now()) {
+        tracing::warn!(
+            "the entry `{entry}` of the policy expired at {end}: remove it, or give it another end"
+        );
+    }
     let detector = Arc::new(Detector::new(rules)?);
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {
@@ -56,7 +63,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::install() })?;
     let ways_out = export::prepare(export_config(&config))?;
     let plan = give_up_privileges()?;
-    let agent = Agent::start(&config, &plan, ways_out, detector, &fleet_key)?;
+    let agent = Agent::start(&config, &plan, ways_out, detector, policy, &fleet_key)?;
     agent.run(&runtime, signals)
 }
 
@@ -117,6 +124,7 @@ impl Agent {
         plan: &Plan,
         ways_out: Prepared,
         detector: Arc<Detector>,
+        policy: Arc<Policy>,
         fleet_key: &FleetKey,
     ) -> anyhow::Result<Self> {
         let counters = Counters::default();
@@ -164,6 +172,7 @@ impl Agent {
                 include_loopback: config.include_loopback,
                 max_flows: config.max_flows.get(),
                 fleet_key: fleet_key.bytes().to_vec(),
+                policy,
             },
             detector,
             processes,

@@ -94,6 +94,7 @@ mod tests {
             "agent --config f --mode block --jsonl - --collector http://c:1 --include-loopback",
             "scan",
             "scan a b - --json --destination api.example.com",
+            "scan --destination api.example.com --location header:x-api-key --policy p.toml",
             "doctor --json",
             "rules list",
             "rules show anthropic-api-key",
@@ -102,7 +103,15 @@ mod tests {
             let words = std::iter::once("keymoat").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in ["", "agent --mode off", "agent --collector c", "rules show", "watch"] {
+        for line in [
+            "",
+            "agent --mode off",
+            "agent --collector c",
+            "rules show",
+            "watch",
+            "scan --policy p.toml",
+            "scan --destination d --location nowhere",
+        ] {
             let words = std::iter::once("keymoat").chain(line.split_terminator(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }

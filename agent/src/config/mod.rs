@@ -1,11 +1,12 @@
 //! The agent's settings: defaults, then the configuration file, then the command line.
 //!
 //! Every value has its own type, so a setting that parsed is a setting that holds; `file` reads the TOML,
-//! `values` has the types, `rules` loads the rule files it names, and `fleet_key` the one secret, which is never
+//! `values` has the types, `rules` and `policy` load the files it names, and `fleet_key` the one secret, which is never
 //! written in the configuration itself.
 
 mod file;
 pub mod fleet_key;
+pub mod policy;
 pub mod rules;
 pub mod values;
 
@@ -36,6 +37,8 @@ pub struct Config {
     pub fleet_key_file: Option<PathBuf>,
     /// Rule files beside the built-in ones.
     pub rules: Vec<PathBuf>,
+    /// What a secret on its way out means, where the user knows better.
+    pub policy: Option<PathBuf>,
     pub socket_layer: SocketLayer,
     /// Where the agent writes how it fares, for `keymoat doctor`.
     pub status_file: PathBuf,
@@ -55,6 +58,7 @@ impl Default for Config {
             accepted_connections: true,
             fleet_key_file: None,
             rules: Vec::new(),
+            policy: None,
             socket_layer: SocketLayer::default(),
             status_file: PathBuf::from(DEFAULT_STATUS_FILE),
             ring_bytes: RingBytes::default(),

@@ -33,6 +33,7 @@ fn every_key() {
         accepted_connections = false
         fleet_key_file = "/run/key"
         rules = ["/etc/keymoat/rules.d/own.toml"]
+        policy = "/etc/keymoat/policy.toml"
         ring_bytes = 1_048_576
         max_flows = 1000
         log = "debug"
@@ -46,6 +47,7 @@ fn every_key() {
     assert_eq!(config.collector.unwrap().to_string(), "http://127.0.0.1:7001/");
     assert!(config.include_loopback && !config.accepted_connections);
     assert_eq!(config.rules, [PathBuf::from("/etc/keymoat/rules.d/own.toml")]);
+    assert_eq!(config.policy, Some(PathBuf::from("/etc/keymoat/policy.toml")));
     assert_eq!((config.ring_bytes.get(), config.max_flows.get()), (1 << 20, 1000));
     assert_eq!(config.log, LogLevel::Debug);
     assert_eq!((config.buffer.records.get(), config.buffer.bytes), (10, Buffer::default().bytes));

@@ -53,6 +53,9 @@ impl Out {
         self.field("to", &destination(&finding.destination));
         self.field("where", &channel(&finding.channel));
         self.process(&finding.process);
+        if let Some(entry) = &finding.policy {
+            self.field("policy", &escape(entry));
+        }
         if let Some(method) = &finding.enforcement {
             self.field("by", &escape(method));
         }
@@ -200,11 +203,13 @@ fn destination(to: &Destination) -> String {
         (None, Some(port)) => format!("port {port}"),
         (None, None) => "an unknown address".to_owned(),
     };
+    let kind = to.category.as_deref().filter(|category| *category != "unknown");
+    let kind = kind.map(|category| format!("{}, ", escape(category))).unwrap_or_default();
     match (&to.host, to.host_source.as_deref()) {
         (Some(host), Some(source)) if source != "address" => {
-            format!("{} ({address}, name from {})", escape(host), escape(source))
+            format!("{} ({kind}{address}, name from {})", escape(host), escape(source))
         }
-        (Some(host), None) => format!("{} ({address})", escape(host)),
+        (Some(host), None) => format!("{} ({kind}{address})", escape(host)),
         _ => address,
     }
 }

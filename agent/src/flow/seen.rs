@@ -15,7 +15,8 @@ pub struct Seen {
 pub struct SeenFinding {
     /// Hash of the secret's fingerprint and the place.
     what: u64,
-    pub finding: Uuid,
+    /// None: the policy says to ignore it.
+    pub finding: Option<Uuid>,
     pub repeats: u64,
     reported: u64,
 }
@@ -25,19 +26,13 @@ impl Seen {
         self.findings.iter().any(|seen| seen.what == what)
     }
 
-    /// Counts a repeat. False when `what` is new.
-    pub fn again(&mut self, what: u64, count: bool) -> bool {
-        match self.findings.iter_mut().find(|seen| seen.what == what) {
-            Some(seen) => {
-                seen.repeats += u64::from(count);
-                true
-            }
-            None => false,
-        }
+    /// None when `what` is new.
+    pub fn find(&mut self, what: u64) -> Option<&mut SeenFinding> {
+        self.findings.iter_mut().find(|seen| seen.what == what)
     }
 
     /// Remembers a new finding; gives back the oldest when there are too many.
-    pub fn add(&mut self, what: u64, finding: Uuid) -> Option<SeenFinding> {
+    pub fn add(&mut self, what: u64, finding: Option<Uuid>) -> Option<SeenFinding> {
         self.findings.push_back(SeenFinding { what, finding, repeats: 0, reported: 0 });
         if self.findings.len() > MAX_SEEN { self.findings.pop_front() } else { None }
     }
@@ -64,9 +59,9 @@ mod tests {
     #[test]
     fn repeats_are_counted_and_reported_once() {
         let mut seen = Seen::default();
-        assert!(!seen.again(1, true));
-        assert_eq!(seen.add(1, Uuid::nil()), None);
-        assert!(seen.again(1, true) && seen.again(1, false) && seen.again(1, true));
+        assert!(seen.find(1).is_none());
+        assert_eq!(seen.add(1, Some(Uuid::nil())), None);
+        seen.find(1).unwrap().repeats += 2;
         assert_eq!(seen.take_repeats().map(|s| s.repeats).collect::<Vec<_>>(), [2]);
         assert_eq!(seen.take_repeats().count(), 0);
     }
@@ -74,7 +69,7 @@ mod tests {
     #[test]
     fn the_oldest_makes_room() {
         let mut seen = Seen::default();
-        let evicted: Vec<_> = (0..=MAX_SEEN as u64).filter_map(|n| seen.add(n, Uuid::nil())).collect();
+        let evicted: Vec<_> = (0..=MAX_SEEN as u64).filter_map(|n| seen.add(n, Some(Uuid::nil()))).collect();
         assert_eq!(evicted.iter().map(|s| s.what).collect::<Vec<_>>(), [0]);
         assert!(!seen.contains(0) && seen.contains(1));
     }

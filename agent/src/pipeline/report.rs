@@ -2,11 +2,15 @@
 
 use super::{Facts, Output, PipelineConfig};
 use crate::explain::Story;
+use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
-use crate::policy::{Sighting, judge};
-use crate::record::{Channel, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef};
+use crate::record::{
+    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef,
+};
+use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};
+use keymoat_detect::policy::{self, Direction, Policy, Sighting, Verdict, judge};
 use keymoat_detect::{Hit, Rule, Scanner};
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv6Addr;
@@ -19,6 +23,7 @@ pub const REPEAT_EVERY: Duration = Duration::from_secs(5);
 
 pub struct Reporter<F, O> {
     include_loopback: bool,
+    policy: Arc<Policy>,
     scanner: Arc<Scanner>,
     facts: F,
     counters: Counters,
@@ -35,7 +40,8 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         output: O,
     ) -> Self {
         let include_loopback = config.include_loopback;
-        Self { include_loopback, scanner, facts, counters, output, hasher: RandomState::new() }
+        let (policy, hasher) = (Arc::clone(&config.policy), RandomState::new());
+        Self { include_loopback, policy, scanner, facts, counters, output, hasher }
     }
 
     pub fn process(&self, writer: &Writer) -> Arc<Process> {
@@ -55,22 +61,23 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             return;
         }
         let identity = self.identity(&waiting.hit);
-        let seen = flow.seen.get_or_insert_default();
-        if seen.again(identity, !waiting.hit.second_look) {
-            if !waiting.hit.second_look {
-                flow.repeats_due.get_or_insert(now + REPEAT_EVERY);
+        if let Some(known) = flow.seen.get_or_insert_default().find(identity) {
+            match known.finding {
+                _ if waiting.hit.second_look => {}
+                Some(_) => {
+                    known.repeats += 1;
+                    flow.repeats_due.get_or_insert(now + REPEAT_EVERY);
+                }
+                None => self.counters.add(Cause::PolicyIgnored, 1),
             }
             return;
         }
-        let id = Uuid::now_v7();
-        if let Some(evicted) = seen.add(identity, id) {
+        let finding = self.finding(flow, waiting);
+        if let Some(evicted) = flow.seen.get_or_insert_default().add(identity, finding) {
             self.counters.add(Cause::DedupEvicted, 1);
             if evicted.is_due() {
-                self.repeat(evicted.finding, evicted.repeats);
+                self.repeat(&evicted);
             }
-        }
-        if let Some(finding) = self.finding(id, flow, waiting) {
-            self.output.send(Record::Finding(Box::new(finding)));
         }
     }
 
@@ -78,12 +85,15 @@ impl<F: Facts, O: Output> Reporter<F, O> {
     pub fn repeats(&self, flow: &mut Flow) {
         flow.repeats_due = None;
         for seen in flow.seen.iter_mut().flat_map(|seen| seen.take_repeats()) {
-            self.repeat(seen.finding, seen.repeats);
+            self.repeat(&seen);
         }
     }
 
-    fn repeat(&self, finding: Uuid, repeats: u64) {
-        self.output.send(Record::Repeat(Repeat { finding: finding.to_string(), repeats }));
+    fn repeat(&self, seen: &SeenFinding) {
+        if let Some(finding) = seen.finding {
+            let repeat = Repeat { finding: finding.to_string(), repeats: seen.repeats };
+            self.output.send(Record::Repeat(repeat));
+        }
     }
 
     /// The fingerprint is keyed: nobody outside can aim for equal hashes.
@@ -91,34 +101,37 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         self.hasher.hash_one((&hit.fingerprint, &hit.location))
     }
 
-    fn finding(&self, id: Uuid, flow: &Flow, waiting: Waiting) -> Option<Finding> {
+    /// Judges a hit and sends what is to be said about it. None: nothing is, which was counted.
+    fn finding(&self, flow: &Flow, waiting: Waiting) -> Option<Uuid> {
         let Waiting { hit, writer, process, .. } = waiting;
         let rule = self.scanner.detector().rules().get(&hit.rule)?;
         let process = process.unwrap_or_else(|| self.process(&writer));
         let destination = destination(&flow.tuple, flow.sni.as_deref(), hit.host.as_deref());
-        let verdict = judge(&Sighting {
+        let verdict = judge(&sighting(flow, &hit, rule, &process, &destination), &self.policy);
+        let Some(action) = Action::while_detecting(verdict.action) else {
+            self.counters.add(Cause::PolicyIgnored, 1);
+            return None;
+        };
+        let destination =
+            Destination { category: Some(verdict.category.name.clone()), ..self.shown(destination) };
+        let story = Story {
             rule,
-            location: &hit.location,
-            channel: flow.channel(),
-            destination: &destination,
-            http_host: hit.host.as_deref(),
-        });
-        let destination = self.shown(destination);
-        let explanation = Story {
-            rule,
-            action: verdict.action,
-            reason: verdict.reason,
+            action,
+            verdict,
             location: &hit.location,
             comm: &process.comm,
             pid: writer.pid,
             destination: &destination,
-        }
-        .tell();
-        Some(Finding {
+        };
+        let explanation = story.tell();
+        let id = Uuid::now_v7();
+        self.output.send(Record::Finding(Box::new(Finding {
             id: id.to_string(),
-            rule: rule_ref(rule),
-            action: verdict.action,
+            rule: rule_ref(rule, verdict),
+            action,
             enforcement: None,
+            reason: verdict.reason,
+            policy: verdict.by.map(str::to_owned),
             secret: SecretRef { fingerprint: hit.fingerprint, redacted: hit.redacted, length: hit.length },
             channel: Channel {
                 kind: flow.channel(),
@@ -131,16 +144,18 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             explanation,
             remediation: rule.remediation.clone(),
             attack: rule.attack.clone(),
-        })
+        })));
+        Some(id)
     }
 
-    /// A destination fit to be shown: a host name can carry a secret too.
+    /// A destination fit to be shown, with its category: a host name can carry a secret too.
     pub fn shown(&self, destination: Destination) -> Destination {
+        let category = self.policy.category(destination.host.as_deref()).name.clone();
         let host = destination.host.map(|host| {
             let shown = self.scanner.without_secrets(&host);
             if shown == host { host.to_ascii_lowercase() } else { shown }
         });
-        Destination { host, ..destination }
+        Destination { host, category: Some(category), ..destination }
     }
 }
 
@@ -156,11 +171,39 @@ pub fn destination(tuple: &Tuple, sni: Option<&str>, http_host: Option<&str>) ->
         port: tuple.is_known().then_some(tuple.remote_port),
         host: host.map(str::to_owned),
         host_source: source.map(str::to_owned),
+        category: None,
     }
 }
 
-fn rule_ref(rule: &Rule) -> RuleRef {
-    RuleRef { id: rule.id.clone(), name: rule.name.clone(), severity: rule.severity.to_string() }
+/// A hit as the policy sees it.
+fn sighting<'a>(
+    flow: &Flow,
+    hit: &'a Hit,
+    rule: &'a Rule,
+    process: &'a Process,
+    destination: &'a Destination,
+) -> Sighting<'a> {
+    let accepted = flow.tuple.is_known().then(|| flow.tuple.is_accepted());
+    Sighting {
+        rule,
+        location: &hit.location,
+        encrypted: flow.channel() == ChannelKind::Tls,
+        destination: policy::Destination { host: destination.host.as_deref(), ip: destination.ip },
+        claimed_host: hit.host.as_deref(),
+        direction: accepted.map(|accepted| if accepted { Direction::Inbound } else { Direction::Outbound }),
+        process: policy::Process {
+            exe: process.exe.as_deref(),
+            comm: Some(process.comm.as_str()).filter(|comm| !comm.is_empty()),
+            uid: process.uid,
+            container: process.container.as_deref(),
+            unit: process.unit.as_deref(),
+        },
+        at: Timestamp::now(),
+    }
+}
+
+fn rule_ref(rule: &Rule, verdict: Verdict<'_>) -> RuleRef {
+    RuleRef { id: rule.id.clone(), name: rule.name.clone(), severity: verdict.severity.to_string() }
 }
 
 fn library(source: Source) -> Option<String> {

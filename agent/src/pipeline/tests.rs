@@ -3,6 +3,7 @@
 mod chunking;
 mod http;
 mod limits;
+mod policy;
 mod tls;
 
 use super::*;
@@ -93,9 +94,14 @@ impl Rig {
     }
 
     fn with(include_loopback: bool, max_flows: usize) -> Self {
+        Self::with_policy(include_loopback, max_flows, "")
+    }
+
+    fn with_policy(include_loopback: bool, max_flows: usize, policy: &str) -> Self {
         let (sender, hellos) = channel();
         let (records, counters) = (Records::default(), Counters::default());
-        let config = PipelineConfig { include_loopback, max_flows, fleet_key: b"test".to_vec() };
+        let policy = Arc::new(Policy::from_toml("test", policy, DETECTOR.rules()).unwrap());
+        let config = PipelineConfig { include_loopback, max_flows, fleet_key: b"test".to_vec(), policy };
         let detector = Arc::clone(&DETECTOR);
         let pipeline = Pipeline::new(config, detector, NoFacts, counters.clone(), records.clone(), sender);
         Self { pipeline, records, hellos, counters, now: Instant::now() }

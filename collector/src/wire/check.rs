@@ -106,6 +106,8 @@ fn finding(f: v1::Finding, id: String, time: Timestamp, host: String) -> Checked
         },
         action: required("action", super::action(f.action))?,
         enforcement: optional("enforcement", f.enforcement, WORD)?,
+        reason: optional("reason", f.reason, WORD)?,
+        policy: optional("policy", f.policy, WORD)?,
         secret: secret(required("secret", f.secret)?)?,
         channel: Channel {
             kind: required("channel.kind", super::channel_kind(channel.kind))?,
@@ -169,6 +171,7 @@ fn destination(d: Option<v1::Destination>) -> Checked<Destination> {
         port,
         host: optional("destination.host", d.host, PATH)?,
         host_source: optional("destination.host_source", d.host_source, WORD)?,
+        category: optional("destination.category", d.category, WORD)?,
     })
 }
 

@@ -31,6 +31,8 @@ pub fn finding(f: Finding) -> v1::StoredFinding {
             explanation: f.explanation,
             remediation: f.remediation,
             attack: f.attack,
+            reason: f.reason,
+            policy: f.policy,
         }),
     }
 }
@@ -55,5 +57,11 @@ fn process(p: Process) -> v1::Process {
 }
 
 fn destination(d: Destination) -> v1::Destination {
-    v1::Destination { ip: d.ip, port: d.port.map(u32::from), host: d.host, host_source: d.host_source }
+    v1::Destination {
+        ip: d.ip,
+        port: d.port.map(u32::from),
+        host: d.host,
+        host_source: d.host_source,
+        category: d.category,
+    }
 }

@@ -268,10 +268,13 @@ pub fn sample() -> v1::Finding {
             port: Some(443),
             host: Some("webhook.example".to_owned()),
             host_source: Some("sni".to_owned()),
+            category: Some("webhook-catcher".to_owned()),
         }),
         explanation: "The key went to a place that is not its provider.".to_owned(),
         remediation: "Revoke the key.".to_owned(),
         attack: vec!["T1567".to_owned()],
+        reason: Some("not-home".to_owned()),
+        policy: None,
     }
 }
 

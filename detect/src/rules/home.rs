@@ -1,5 +1,6 @@
 //! Where a key belongs: hosts, and places in a message.
 
+use crate::location;
 use crate::rules::Rule;
 
 /// Is this host one of the rule's own? `host` may carry a port or a final dot; case does not matter.
@@ -8,14 +9,20 @@ pub fn is_home(rule: &Rule, host: &str) -> bool {
     rule.home.iter().any(|pattern| host_matches(pattern, &host))
 }
 
-/// Is this where such a key is sent when all is well? `location` is `header:<name>`, `query:<name>`, `path`,
-/// `body` or `stream`.
+/// Is this where such a key is sent when all is well? `location` is a [path](location) that starts with
+/// `header:<name>`, `query:<name>`, `path`, `body` or `stream`.
+///
+/// A key that travels in a body is a field of it, so `body` is everything in the body. In any other place, only what
+/// is written another way there (`Authorization: Basic`, escapes in a query) is still the same place.
 pub fn is_usual(rule: &Rule, location: &str) -> bool {
-    rule.usual.iter().any(|usual| usual.eq_ignore_ascii_case(location))
+    let mut steps = location::steps(location);
+    let place = steps.next().unwrap_or_default();
+    let same_place = place == "body" || steps.all(|step| matches!(step, "base64" | "percent"));
+    same_place && rule.usual.iter().any(|usual| usual.eq_ignore_ascii_case(place))
 }
 
 /// The name without port and final dot. An IPv6 literal has more than one colon and is left alone.
-fn bare(host: &str) -> &str {
+pub(crate) fn bare(host: &str) -> &str {
     let name = match host.split_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
@@ -25,7 +32,7 @@ fn bare(host: &str) -> &str {
 
 /// `*.example.com` is every host below example.com, not example.com itself; `*` elsewhere stays within its
 /// label, so that no pattern can reach into somebody else's domain.
-fn host_matches(pattern: &str, host: &str) -> bool {
+pub(crate) fn host_matches(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(rest) => {
             let below = host.match_indices('.').map(|(dot, _)| (host.get(..dot), host.get(dot + 1..)));
@@ -133,6 +140,32 @@ mod tests {
         ] {
             assert!(!is_host_pattern(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn only_another_spelling_leaves_a_key_in_its_place() {
+        let rules = crate::RuleSet::builtin().unwrap();
+        let key = rules.get("anthropic-api-key").unwrap();
+        for usual in
+            ["header:x-api-key", "header:Authorization > base64", "header:authorization > percent > base64"]
+        {
+            assert!(is_usual(key, usual), "{usual}");
+        }
+        for other in [
+            "body",
+            "body > header:x-api-key",
+            "message",
+            "header:authorization > gzip",
+            "header:cookie > base64",
+            "query:key",
+            "",
+            "base64",
+        ] {
+            assert!(!is_usual(key, other), "{other}");
+        }
+        let in_body = rules.rules().iter().find(|rule| rule.usual == ["body"]).unwrap();
+        assert!(is_usual(in_body, "body > gzip > json:refresh_token"));
+        assert!(!is_usual(in_body, "message > json:refresh_token") && !is_usual(in_body, "response-body"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! All rules in use.
 
 pub(crate) mod file;
-mod home;
+pub(crate) mod home;
 mod rule;
 mod sample;
 

@@ -1,21 +1,24 @@
 //! `keymoat scan`: secrets in files and streams, of any size, without privileges.
 //!
 //! Exit status: 1 when anything was found (even if some file could not be read), else 2 when anything could not
-//! be read, else 0. A file that fails is named on standard error and does not stop the others.
+//! be read, else 0. A file that fails is named on standard error and does not stop the others. What the policy ignores
+//! does not count as found.
 
 mod inputs;
+mod judge;
 mod lines;
 mod report;
 
 use super::{Exit, complain, config_for_anyone};
-use crate::config::{Config, FleetKey, fleet_key, rules};
+use crate::config::{Config, FleetKey, fleet_key, policy, rules};
 use crate::privileges;
 use anyhow::Context;
 use clap::Args;
 use inputs::Input;
-use keymoat_detect::{Detector, Fingerprinter, Stream};
+use judge::Judge;
+use keymoat_detect::{Detector, Fingerprinter, RuleSet, Stream, location};
 use lines::Lines;
-use report::{Judge, Place, Report};
+use report::{Place, Report};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,9 +37,24 @@ pub struct ScanArgs {
     /// Judge as if the content were sent to this host
     #[arg(long, value_name = "HOST")]
     pub destination: Option<String>,
-    /// Take `rules` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
+    /// … in this place of a message, e.g. `header:authorization` or `body > json:prompt` [default: part of a file]
+    #[arg(long, value_name = "PLACE", requires = "destination", value_parser = place)]
+    pub location: Option<String>,
+    /// … by this policy [default: the configuration's]
+    #[arg(long, value_name = "FILE", requires = "destination")]
+    pub policy: Option<PathBuf>,
+    /// Take `rules`, `policy` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+fn place(text: &str) -> Result<String, &'static str> {
+    if location::is_location(text) {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "start with a place such as `header:<name>`, `query:<name>`, `path`, `body`, `message` or `stream`, and separate steps by ` > `",
+    )
 }
 
 /// Scans and reports on standard output.
@@ -52,9 +70,10 @@ pub fn run(args: &ScanArgs) -> Exit {
 fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> anyhow::Result<Exit> {
     privileges::no_core_dumps().context("secrets in memory could reach a core file")?;
     let config = config_for_anyone(args.config.as_deref())?;
-    let detector = Detector::new(Arc::new(rules::load(&config.rules)?))?;
+    let rules = Arc::new(rules::load(&config.rules)?);
+    let judge = judge(args, &config, &rules)?;
+    let detector = Detector::new(rules)?;
     let key = fingerprint_key(&config)?;
-    let judge = Judge::new(args.destination.as_deref());
     let mut scan = Scan {
         detector: &detector,
         fingerprinter: Fingerprinter::new(key.bytes()),
@@ -67,11 +86,22 @@ fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> 
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         other => other.context("cannot write the findings")?,
     }
+    if scan.report.ignored() > 0 {
+        complain(&format!("{} findings not shown: the policy says to ignore them", scan.report.ignored()));
+    }
     Ok(match (scan.report.findings(), scan.failed) {
         (0, 0) => Exit::Clean,
         (0, _) => Exit::Error,
         _ => Exit::Findings,
     })
+}
+
+/// Only a destination asks for a judgement.
+fn judge(args: &ScanArgs, config: &Config, rules: &RuleSet) -> anyhow::Result<Option<Judge>> {
+    let Some(host) = args.destination.clone() else { return Ok(None) };
+    let file = args.policy.as_deref().or(config.policy.as_deref());
+    let policy = policy::load(file, rules)?;
+    Ok(Some(Judge { host, location: args.location.clone(), policy, now: jiff::Timestamp::now() }))
 }
 
 /// The fleet's key where this user may read it; else one for this run.

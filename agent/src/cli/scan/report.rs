@@ -1,70 +1,20 @@
 //! What a scan says about a secret it found: the rule and a redacted form, never the secret.
 
+use super::judge::{Judge, Judgement};
 use crate::config::KeyOrigin;
-use crate::policy::{Reason, Sighting, Verdict, judge};
-use crate::record::{Action, ChannelKind, Destination, RuleRef, SecretRef};
+use crate::record::{Action, RuleRef, SecretRef};
 use crate::terminal::{Style, escape, paint, wrap};
+use keymoat_detect::policy::Reason;
 use keymoat_detect::{Rule, Severity, redacted};
 use serde::Serialize;
 use std::io::{self, Write};
 
 const WIDTH: usize = 96;
-/// Where in a message this would be, had it been sent, is not known.
-const LOCATION: &str = "file";
 
 pub struct Place<'a> {
     pub file: &'a str,
     pub line: u64,
     pub column: u64,
-}
-
-/// The policy's answer for what a file holds, were it sent to that host.
-pub struct Judge {
-    destination: Option<Destination>,
-}
-
-impl Judge {
-    pub fn new(host: Option<&str>) -> Self {
-        Self {
-            destination: host
-                .map(|host| Destination { host: Some(host.to_owned()), ..Destination::default() }),
-        }
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.destination.as_ref()?.host.as_deref()
-    }
-
-    fn action(&self, rule: &Rule) -> Action {
-        self.verdict(rule).map_or(Action::Observed, |verdict| verdict.action)
-    }
-
-    /// The best case: encrypted, and to the host itself.
-    fn verdict(&self, rule: &Rule) -> Option<Verdict> {
-        let destination = self.destination.as_ref()?;
-        let channel = ChannelKind::Tls;
-        Some(judge(&Sighting { rule, location: LOCATION, channel, destination, http_host: None }))
-    }
-
-    fn reason(&self, rule: &Rule) -> Option<String> {
-        let host = self.host()?;
-        match self.verdict(rule)?.reason {
-            Reason::NotHome if rule.home.is_empty() => {
-                Some(format!("no host is known to which this key belongs, {host} neither"))
-            }
-            Reason::NotHome => {
-                Some(format!("{host} is not where this key belongs ({})", rule.home.join(", ")))
-            }
-            Reason::UnusualPlace if rule.usual.is_empty() => {
-                Some(format!("{host} is where this key belongs, but not in a file that is sent there"))
-            }
-            Reason::UnusualPlace => Some(format!(
-                "{host} is where this key belongs, but only in {}, not in a file that is sent there",
-                rule.usual.join(" or ")
-            )),
-            Reason::Usual | Reason::InTheClear | Reason::UnknownHost | Reason::HostsDisagree => None,
-        }
-    }
 }
 
 /// Close to the agent's finding, with a place in a file for the process and the connection.
@@ -82,7 +32,14 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     destination: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<String>,
+    category: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    /// The judgement in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'a str>,
     explanation: &'a str,
     remediation: &'a str,
     attack: &'a [String],
@@ -92,19 +49,25 @@ pub struct Report<W: Write> {
     out: W,
     json: bool,
     color: bool,
-    judge: Judge,
+    judge: Option<Judge>,
     fingerprint_scope: &'static str,
     findings: u64,
+    ignored: u64,
 }
 
 impl<W: Write> Report<W> {
-    pub fn new(out: W, json: bool, color: bool, judge: Judge, key: &KeyOrigin) -> Self {
+    pub fn new(out: W, json: bool, color: bool, judge: Option<Judge>, key: &KeyOrigin) -> Self {
         let fingerprint_scope = if matches!(key, KeyOrigin::Ephemeral { .. }) { "run" } else { "fleet" };
-        Self { out, json, color, judge, fingerprint_scope, findings: 0 }
+        Self { out, json, color, judge, fingerprint_scope, findings: 0, ignored: 0 }
     }
 
     pub fn findings(&self) -> u64 {
         self.findings
+    }
+
+    /// Findings that the policy says to ignore.
+    pub fn ignored(&self) -> u64 {
+        self.ignored
     }
 
     pub fn finding(
@@ -114,13 +77,18 @@ impl<W: Write> Report<W> {
         secret: &[u8],
         fingerprint: &str,
     ) -> io::Result<()> {
+        let judgement = self.judge.as_ref().map(|judge| judge.judge(rule));
+        if judgement.as_ref().is_some_and(|judgement| judgement.action.is_none()) {
+            self.ignored += 1;
+            return Ok(());
+        }
         self.findings += 1;
         let redacted = redacted(rule, secret);
         if self.json {
             let secret = SecretRef { fingerprint: fingerprint.to_owned(), redacted, length: secret.len() };
-            self.json(at, rule, secret)
+            self.json(at, rule, secret, judgement.as_ref())
         } else {
-            self.text(at, rule, &redacted)
+            self.text(at, rule, &redacted, judgement.as_ref())
         }
     }
 
@@ -128,22 +96,31 @@ impl<W: Write> Report<W> {
         self.out.flush()
     }
 
-    fn json(&mut self, at: &Place<'_>, rule: &Rule, secret: SecretRef) -> io::Result<()> {
+    fn json(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        secret: SecretRef,
+        judgement: Option<&Judgement>,
+    ) -> io::Result<()> {
         let line = Line {
             r#type: "finding",
             rule: RuleRef {
                 id: rule.id.clone(),
                 name: rule.name.clone(),
-                severity: rule.severity.to_string(),
+                severity: severity(rule, judgement).to_string(),
             },
-            action: self.judge.action(rule),
+            action: judgement.and_then(|judgement| judgement.action).unwrap_or(Action::Observed),
             secret,
             fingerprint_scope: self.fingerprint_scope,
             file: at.file,
             line: at.line,
             column: at.column,
-            destination: self.judge.host(),
-            verdict: self.judge.reason(rule),
+            destination: self.judge.as_ref().map(|judge| judge.host.as_str()),
+            category: judgement.map(|judgement| judgement.category.as_str()),
+            reason: judgement.map(|judgement| judgement.reason),
+            policy: judgement.and_then(|judgement| judgement.entry.as_deref()),
+            verdict: judgement.map(|judgement| judgement.told.as_str()),
             explanation: &rule.explanation,
             remediation: &rule.remediation,
             attack: &rule.attack,
@@ -152,8 +129,15 @@ impl<W: Write> Report<W> {
         self.out.write_all(b"\n")
     }
 
-    fn text(&mut self, at: &Place<'_>, rule: &Rule, redacted: &str) -> io::Result<()> {
-        let style = match rule.severity {
+    fn text(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        redacted: &str,
+        judgement: Option<&Judgement>,
+    ) -> io::Result<()> {
+        let severity = severity(rule, judgement);
+        let style = match severity {
             Severity::Critical | Severity::High => Style::Red,
             Severity::Medium => Style::Yellow,
             Severity::Low | Severity::Info => Style::Bold,
@@ -164,16 +148,20 @@ impl<W: Write> Report<W> {
             escape(at.file),
             at.line,
             at.column,
-            paint(&rule.severity.to_string(), style, self.color),
+            paint(&severity.to_string(), style, self.color),
             paint(&escape(&rule.name), Style::Bold, self.color),
             escape(redacted),
             escape(&rule.id),
         )?;
-        for text in self.judge.reason(rule).iter().chain([&rule.explanation]) {
+        for text in judgement.map(|judgement| &judgement.told).into_iter().chain([&rule.explanation]) {
             for line in wrap(text, WIDTH) {
                 writeln!(self.out, "    {line}")?;
             }
         }
         Ok(())
     }
+}
+
+fn severity(rule: &Rule, judgement: Option<&Judgement>) -> Severity {
+    judgement.map_or(rule.severity, |judgement| judgement.severity)
 }

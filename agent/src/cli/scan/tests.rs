@@ -11,6 +11,8 @@ fn args(files: &[&Path]) -> ScanArgs {
         files: files.iter().map(|f| f.to_path_buf()).collect(),
         json: false,
         destination: None,
+        location: None,
+        policy: None,
         config: None,
     }
 }
@@ -74,6 +76,73 @@ fn at_home_it_is_a_leak_all_the_same_since_nobody_sends_keys_in_files() {
     assert_eq!(exit, Exit::Findings);
     assert_eq!(objects(&out)[0]["action"], "observed");
     assert!(objects(&out)[0]["verdict"].as_str().unwrap().contains("header:x-api-key"), "{out}");
+}
+
+/// One finding as if it were sent to `host`, judged by a policy.
+fn judged(host: &str, location: Option<&str>, policy: &str) -> (Exit, Vec<serde_json::Value>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("policy.toml");
+    fs::write(&path, policy).unwrap();
+    let args = ScanArgs {
+        json: true,
+        destination: Some(host.to_owned()),
+        location: location.map(str::to_owned),
+        policy: Some(path),
+        ..args(&[])
+    };
+    let (exit, out) = run(&args, &mut key().as_bytes());
+    (exit, objects(&out))
+}
+
+#[test]
+fn a_place_in_a_message_can_be_asked_about() {
+    let (exit, found) = judged("api.anthropic.com", Some("header:x-api-key"), "");
+    assert_eq!((exit, found[0]["action"].as_str()), (Exit::Findings, Some("allowed")));
+    assert_eq!((&found[0]["reason"], &found[0]["category"]), (&"usual".into(), &"llm".into()));
+    let (_, found) = judged("api.anthropic.com", Some("body > json:messages[0].content"), "");
+    assert_eq!(found[0]["reason"], "unusual-place");
+    let told = found[0]["verdict"].as_str().unwrap();
+    assert!(
+        told.contains("not in the request body (field `messages[0].content`). It is a language"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_policy_is_asked_and_named() {
+    let entry = |action: &str| {
+        format!(
+            "[[entry]]\nname = 'mine'\naction = '{action}'\nseverity = 'low'\ndestination = {{ hosts = ['pastebin.com'] }}\n"
+        )
+    };
+    let (exit, found) = judged("pastebin.com", None, &entry("allow"));
+    assert_eq!(
+        (exit, &found[0]["action"], &found[0]["policy"]),
+        (Exit::Findings, &"allowed".into(), &"mine".into())
+    );
+    assert_eq!(found[0]["rule"]["severity"], "low");
+    let told = found[0]["verdict"].as_str().unwrap();
+    assert!(
+        told.contains("It is a site for pasting")
+            && told.ends_with("By the policy's entry `mine` it is allowed."),
+        "{told}"
+    );
+    let (_, found) = judged("paste.example", None, &entry("allow"));
+    assert_eq!((&found[0]["action"], found[0].get("policy")), (&"observed".into(), None));
+
+    let (exit, found) = judged("pastebin.com", None, &entry("ignore"));
+    assert_eq!((exit, found.len()), (Exit::Clean, 0));
+}
+
+#[test]
+fn a_policy_that_is_wrong_stops_the_scan() {
+    let args = ScanArgs {
+        destination: Some("a.example".to_owned()),
+        policy: Some(PathBuf::from("/nothing/here.toml")),
+        ..args(&[])
+    };
+    let error = scan(&args, &mut io::empty(), io::sink(), false).unwrap_err().to_string();
+    assert!(error.contains("/nothing/here.toml"), "{error}");
 }
 
 #[test]
