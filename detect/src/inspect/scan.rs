@@ -1,12 +1,15 @@
 //! Pieces of a message to secrets found in them.
 
+use super::text::{self, Sight};
 use crate::decode::place::{self, Place, Side, Spot};
-use crate::decode::{Part, Piece};
-use crate::{Detector, Fingerprinter, Match, Stream, redact_all, redacted};
+use crate::decode::{Field, Part, Piece};
+use crate::location::SEPARATOR;
+use crate::{Detector, Fingerprinter, redact_all, redacted};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Longest name of a header or parameter that is shown.
 const MAX_NAME: usize = 64;
@@ -26,20 +29,12 @@ pub struct Hit {
     pub second_look: bool,
 }
 
-/// The detector's memory of a body or stream that goes on.
-#[derive(Default)]
-pub struct Tail {
-    stream: Stream,
-    place: Option<Place>,
-    pushed: u64,
-    /// Bytes up to here were looked at before.
-    looked_at: u64,
-}
-
-impl Tail {
-    pub fn pending(&self) -> bool {
-        self.stream.pending()
-    }
+/// What the hits of one piece share.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Around<'a> {
+    pub protocol: Option<&'static str>,
+    /// Host the message names.
+    pub host: Option<&'a Arc<str>>,
 }
 
 pub struct Scanner {
@@ -56,43 +51,41 @@ impl Scanner {
         &self.detector
     }
 
-    /// Looks into the next piece of a flow.
-    pub fn piece(
-        &self,
-        tail: &mut Option<Box<Tail>>,
-        piece: &Piece<'_>,
-        host: Option<&Arc<str>>,
-        hits: &mut Vec<Hit>,
-    ) {
-        match piece.part {
-            Part::Whole => self.whole(piece, host, hits),
-            Part::More => self.push(tail, piece, host, hits),
-            Part::Last => {
-                self.push(tail, piece, host, hits);
-                self.flush(tail, host, hits);
-                *tail = None;
-            }
-        }
-    }
-
     /// Looks into bytes that stand alone.
     pub fn alone(&self, place: Place, bytes: &[u8], hits: &mut Vec<Hit>) {
-        self.whole(&Piece::new(place, Part::Whole, bytes), None, hits);
+        text::scan(&self.detector, bytes, &mut |sight| {
+            hits.push(self.hit(&sight, self.name(place::locate(place, bytes, 0)), Around::default(), false));
+        });
     }
 
-    fn whole(&self, piece: &Piece<'_>, host: Option<&Arc<str>>, hits: &mut Vec<Hit>) {
+    /// Looks into a message's head, or a line of a trailer.
+    pub(super) fn head(&self, piece: &Piece<'_>, around: Around<'_>, hits: &mut Vec<Hit>) {
         let Piece { place, bytes, peeked, .. } = *piece;
         let decoded = match place {
-            Place::Head(Side::Request) => self.decoded_target(piece, host, hits),
+            Place::Head(Side::Request) => self.decoded_target(piece, around, hits),
             _ => Vec::new(),
         };
-        self.detector.scan(bytes, &mut |found| {
-            let span = span(&found);
+        text::scan(&self.detector, bytes, &mut |sight| {
+            let span = span(&sight.span);
             let again = decoded.iter().any(|other| other.start < span.end && span.start < other.end);
             if !again {
-                let spot = place::locate(place, bytes, span.start);
-                hits.push(self.hit(&found, spot, place, host, span.end <= peeked));
+                let location = self.name(place::locate(place, bytes, span.start));
+                hits.push(self.hit(&sight, location, around, span.end <= peeked));
             }
+        });
+    }
+
+    /// Looks into a header field that comes by itself.
+    pub(super) fn field(&self, field: &Field<'_>, around: Around<'_>, hits: &mut Vec<Hit>) {
+        let Field { side, name, value, .. } = *field;
+        if name == Some(b":path") {
+            // As the first line of an HTTP/1 head, in which targets are taken apart.
+            let line = Zeroizing::new([b" ", value, b" "].concat());
+            return self.head(&Piece::new(Place::Head(Side::Request), Part::Whole, &line), around, hits);
+        }
+        text::scan(&self.detector, value, &mut |sight| {
+            let location = self.name(Spot::Header(side, name));
+            hits.push(self.hit(&sight, location, around, false));
         });
     }
 
@@ -100,7 +93,7 @@ impl Scanner {
     fn decoded_target(
         &self,
         piece: &Piece<'_>,
-        host: Option<&Arc<str>>,
+        around: Around<'_>,
         hits: &mut Vec<Hit>,
     ) -> Vec<Range<usize>> {
         let mut spans = Vec::new();
@@ -121,89 +114,46 @@ impl Scanner {
             }
             let start = in_head.start + part.start;
             let plain: Cow<'_, [u8]> = percent_decode(text).into();
-            self.detector.scan(&plain, &mut |found| {
-                let decoded = span(&found);
+            text::scan(&self.detector, &plain, &mut |sight| {
+                let decoded = span(&sight.span);
                 let span = start + encoded(text, decoded.start)..start + encoded(text, decoded.end);
-                hits.push(self.hit(&found, spot, piece.place, host, span.end <= piece.peeked));
+                hits.push(self.hit(&sight, self.name(spot), around, span.end <= piece.peeked));
                 spans.push(span);
             });
         }
         spans
     }
 
-    fn push(
+    pub(super) fn hit(
         &self,
-        tail: &mut Option<Box<Tail>>,
-        piece: &Piece<'_>,
-        host: Option<&Arc<str>>,
-        hits: &mut Vec<Hit>,
-    ) {
-        let Piece { place, bytes, peeked, .. } = *piece;
-        if bytes.is_empty() {
-            return;
-        }
-        let Tail { stream, place: at, pushed, looked_at } = &mut **tail.get_or_insert_default();
-        *at = Some(place);
-        if peeked > 0 {
-            *looked_at = *pushed + peeked as u64;
-        }
-        *pushed += bytes.len() as u64;
-        let looked_at = *looked_at;
-        self.detector.push(stream, bytes, &mut |found| {
-            hits.push(self.stream_hit(&found, place, host, looked_at));
-        });
-    }
-
-    /// Decides what waits at the end of a body or stream, which may still go on.
-    pub fn flush(&self, tail: &mut Option<Box<Tail>>, host: Option<&Arc<str>>, hits: &mut Vec<Hit>) {
-        let Some(Tail { stream, place: Some(place), looked_at, .. }) = tail.as_deref_mut() else { return };
-        let (place, looked_at) = (*place, *looked_at);
-        self.detector.flush(stream, &mut |found| {
-            hits.push(self.stream_hit(&found, place, host, looked_at));
-        });
-    }
-
-    /// `missing` bytes of a body or stream were not delivered.
-    pub fn gap(
-        &self,
-        tail: &mut Option<Box<Tail>>,
-        missing: u64,
-        host: Option<&Arc<str>>,
-        hits: &mut Vec<Hit>,
-    ) {
-        self.flush(tail, host, hits);
-        if let Some(tail) = tail {
-            tail.stream.gap(missing);
-        }
-    }
-
-    fn stream_hit(&self, found: &Match<'_>, place: Place, host: Option<&Arc<str>>, looked_at: u64) -> Hit {
-        let end = found.start + found.secret.len() as u64;
-        self.hit(found, place::locate(place, &[], 0), place, host, end <= looked_at)
-    }
-
-    fn hit(
-        &self,
-        found: &Match<'_>,
-        spot: Spot<'_>,
-        place: Place,
-        host: Option<&Arc<str>>,
+        sight: &Sight<'_>,
+        mut location: String,
+        around: Around<'_>,
         second_look: bool,
     ) -> Hit {
+        for wrap in sight.wrapped {
+            location.push_str(SEPARATOR);
+            location.push_str(wrap);
+        }
         Hit {
-            rule: found.rule.id.clone(),
-            fingerprint: self.fingerprints.fingerprint(found.secret),
-            redacted: redacted(found.rule, found.secret),
-            length: found.secret.len(),
-            location: spot.name(|name| self.shown_name(name)),
-            protocol: place.protocol(),
-            host: host.cloned(),
+            rule: sight.rule.id.clone(),
+            fingerprint: self.fingerprints.fingerprint(sight.secret),
+            redacted: redacted(sight.rule, sight.secret),
+            length: sight.secret.len(),
+            location,
+            protocol: around.protocol,
+            host: around.host.cloned(),
             second_look,
         }
     }
 
+    /// A place's name, with nothing secret in it.
+    pub(super) fn name(&self, spot: Spot<'_>) -> String {
+        spot.name(|name| self.shown_name(name))
+    }
+
     /// A name the sender chose, without any secret it may hold.
-    fn shown_name(&self, name: &[u8]) -> String {
+    pub(super) fn shown_name(&self, name: &[u8]) -> String {
         let plain: Cow<'_, [u8]> = percent_decode(name).into();
         let text = self.without_secrets(&String::from_utf8_lossy(&plain));
         let shown =
@@ -216,9 +166,9 @@ impl Scanner {
     }
 }
 
-fn span(found: &Match<'_>) -> Range<usize> {
-    let start = found.start as usize;
-    start..start + found.secret.len()
+/// Within a head, whose length is bounded.
+fn span(span: &Range<u64>) -> Range<usize> {
+    span.start as usize..span.end as usize
 }
 
 /// Where in percent-encoded text the decoded text's byte `at` begins.
