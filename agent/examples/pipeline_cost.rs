@@ -41,6 +41,7 @@ impl Output for Count {
 const TUPLE: Tuple =
     Tuple { remote: [0x20; 16], local: [0x21; 16], remote_port: 443, known: 1, ..Tuple::UNKNOWN };
 
+#[allow(clippy::expect_used, reason = "without a policy there is nothing to measure")]
 fn config() -> PipelineConfig {
     let policy = Arc::new(Policy::builtin().expect("the built-in policy is right"));
     PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key: b"bench".to_vec(), policy }

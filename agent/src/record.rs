@@ -4,6 +4,7 @@
 //! form and a keyed fingerprint, nothing else of the key.
 
 use keymoat_detect::policy;
+pub use keymoat_detect::policy::Reason;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -51,7 +52,7 @@ pub struct Finding {
     pub rule: RuleRef,
     pub action: Action,
     pub enforcement: Option<String>,
-    pub reason: policy::Reason,
+    pub reason: Reason,
     /// The entry of the policy that decided; none: keymoat's own judgement.
     pub policy: Option<String>,
     pub secret: SecretRef,

@@ -126,7 +126,7 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum About {
-    UnseenTls { process: Process, destination: Destination, reason: String },
+    UnseenTls { process: Process, destination: Box<Destination>, reason: String },
     Health { component: String, status: String, message: String },
 }
 

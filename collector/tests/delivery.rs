@@ -27,6 +27,8 @@ fn record(id: &str) -> Record {
         },
         action: record::Action::Observed,
         enforcement: None,
+        reason: record::Reason::NotHome,
+        policy: None,
         secret: record::SecretRef {
             fingerprint: format!("{:064x}", 7),
             redacted: "sk-ant-api…(108)".to_owned(),

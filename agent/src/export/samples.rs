@@ -1,10 +1,9 @@
 //! Records for tests. The secret in them is a redacted form, as everywhere.
 
 use crate::record::{
-    Action, Ancestor, Channel, ChannelKind, Destination, Finding, Line, Loss, Process, Record, RuleRef,
-    SecretRef,
+    Action, Ancestor, Channel, ChannelKind, Destination, Finding, Line, Loss, Process, Reason, Record,
+    RuleRef, SecretRef,
 };
-use keymoat_detect::policy::Reason;
 use std::sync::Arc;
 
 /// A finding of its own id and fingerprint.

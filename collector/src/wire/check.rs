@@ -78,7 +78,7 @@ pub fn event(event: v1::Event, host: &str) -> Checked<Event> {
         Kind::UnseenTls(u) => {
             let about = About::UnseenTls {
                 process: process(u.process)?,
-                destination: destination(u.destination)?,
+                destination: Box::new(destination(u.destination)?),
                 reason: bounded("unseen_tls.reason", u.reason, TEXT)?,
             };
             Event::Notice(Box::new(Notice { id, about, time, host }))
