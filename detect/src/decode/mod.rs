@@ -1,13 +1,15 @@
 //! What traffic does to secrets, undone: protocols taken apart into places, encodings into plain bytes.
 //!
-//! A protocol parser ([`http1`]) takes the bytes one side of a connection sends, in order, and hands out
+//! A protocol parser ([`http1`], [`http2`]) takes the bytes one side of a connection sends, in order, and hands out
 //! [`Piece`]s: some bytes, and the place in a message they stand in. Nothing is ever left out: what a parser
 //! cannot understand it hands on as [`Place::Stream`].
 //!
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
 pub mod http1;
+pub mod http2;
 pub mod place;
+mod wiped;
 
 use place::{Place, Side};
 
