@@ -1,6 +1,6 @@
 //! What traffic does to secrets, undone: protocols taken apart into places, encodings into plain bytes.
 //!
-//! A protocol parser ([`http1`]) takes the bytes one side of a connection sends, in order, and hands out
+//! A protocol parser ([`http1`], [`http2`]) takes the bytes one side of a connection sends, in order, and hands out
 //! [`Piece`]s: some bytes, and the place in a message they stand in. Nothing is ever left out: what a parser
 //! cannot understand it hands on as [`Place::Stream`].
 //!
@@ -8,7 +8,9 @@
 
 pub mod http1;
 pub mod json_path;
+pub mod http2;
 pub mod place;
+mod wiped;
 
 use place::{Place, Side};
 
