@@ -6,7 +6,9 @@
 //!
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
+pub mod content;
 pub mod http1;
+pub mod limit;
 pub mod place;
 
 use place::{Place, Side};
