@@ -87,10 +87,12 @@ impl Brotli {
         }
     }
 
-    /// Hands on what the decoder would keep to itself because of what came after it.
+    /// Hands on what the decoder would keep to itself because of what came after it. What it made of the bytes
+    /// behind the damage may come with it; how much of that depends on how the bytes were cut.
     fn fail(&mut self, plain: Sink<'_>) -> Stopped {
         let code = self.state.error_code;
         self.state.error_code = Code::BROTLI_DECODER_SUCCESS;
+        self.state.meta_block_remaining_len = self.state.meta_block_remaining_len.max(0);
         if let Err(stopped) = self.take(plain) {
             return stopped;
         }
