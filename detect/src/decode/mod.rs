@@ -6,9 +6,11 @@
 //!
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
+pub mod content;
 pub mod http1;
 pub mod json_path;
 pub mod http2;
+pub mod limit;
 pub mod place;
 mod wiped;
 
