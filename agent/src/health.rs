@@ -30,6 +30,8 @@ causes! {
     FlowEvicted => "flow-evicted",
     /// A request head was longer than what is buffered of one.
     HeadTooLong => "head-too-long",
+    /// Decoding a compressed body would have made too much of it: the rest of it was not looked at.
+    BodyTooLarge => "body-too-large",
     /// The table of findings seen on one flow was full: a repeat may be reported as new.
     DedupEvicted => "dedup-evicted",
     /// The process was gone before its facts could be read.

@@ -439,6 +439,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if fed.heads_too_long > 0 {
             self.counters.add(Cause::HeadTooLong, fed.heads_too_long);
         }
+        if fed.bodies_too_large > 0 {
+            self.counters.add(Cause::BodyTooLarge, fed.bodies_too_large);
+        }
     }
 
     fn ignores(&self, tuple: &Tuple) -> bool {

@@ -24,7 +24,7 @@ clients! {
     curl_body: Case {
         server: Server::https,
         client: |server, key| curl("https", server).args(json(key)).done(),
-        expect: |it, _| it.library("openssl").location("body").host(pki::HOST, "sni"),
+        expect: |it, _| it.library("openssl").location("body > json:prompt").host(pki::HOST, "sni"),
     },
     curl_upload_in_chunks: Case {
         server: Server::https,
@@ -52,7 +52,7 @@ clients! {
     python_urllib_body: Case {
         server: Server::https,
         client: |server, key| python("urllib", key).args([url("https", server), authority(), "body".into()]).done(),
-        expect: |it, _| it.library("openssl").location("body"),
+        expect: |it, _| it.library("openssl").location("body > json:prompt"),
     },
     python_requests: Case {
         server: Server::https,
@@ -130,7 +130,7 @@ clients! {
     curl_plain_body: Case {
         server: Server::http,
         client: |server, key| curl("http", server).args(json(key)).done(),
-        expect: |it, _| it.kind("tcp").location("body"),
+        expect: |it, _| it.kind("tcp").location("body > json:prompt"),
     },
     netcat_tcp: Case {
         server: Server::sink,

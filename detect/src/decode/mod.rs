@@ -8,8 +8,8 @@
 
 pub mod content;
 pub mod http1;
-pub mod json_path;
 pub mod http2;
+pub mod json_path;
 pub mod limit;
 pub mod place;
 mod wiped;

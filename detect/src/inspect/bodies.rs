@@ -43,6 +43,7 @@ impl Bodies {
             Some(index) if piece.part != Part::Whole => self.open.remove(index),
             _ => (stream, Box::new(Body::new(piece.place, self.take_announced(stream)))),
         };
+        body.becomes(piece.place);
         let limit = body.push(scanner, piece, around, hits);
         if piece.part == Part::More {
             if self.open.len() >= MAX_BODIES {

@@ -1,6 +1,7 @@
 //! The body of a message, or a stream of no known messages: its compression undone, its text looked into, the place
 //! of each secret in it named.
 
+use super::HTTP1;
 use super::json::{Fields, Json};
 use super::scan::{Around, Hit, Scanner};
 use super::text::{Sight, Text};
@@ -41,6 +42,11 @@ impl Body {
         Self { place, content, stopped: None, plain: Plain::default(), pushed: 0, looked_at: 0 }
     }
 
+    /// What follows is something else, and still may go on where this ends.
+    pub fn becomes(&mut self, place: Place) {
+        self.place = place;
+    }
+
     /// Judges the next bytes. True when decoding was given up here: it would make too much of them.
     pub fn push(
         &mut self,
@@ -67,6 +73,12 @@ impl Body {
                 let pushed = content.push(bytes, &mut judge);
                 let ended = if last { content.finish(&mut judge) } else { Ok(()) };
                 self.stopped = pushed.and(ended).err();
+                if self.stopped.is_some() {
+                    // Perhaps it is not what it was said to be, or the rest is another thing.
+                    self.plain.gap(0);
+                    let inside = Inside { place: self.place, codings: &[], looked_at: 0, around };
+                    self.plain.push(scanner, bytes, &inside, hits);
+                }
                 self.stopped == Some(Stopped::Limit)
             }
             _ => {
@@ -83,7 +95,8 @@ impl Body {
 
     /// Judges what waits for more bytes, as if none would come. They may still come.
     pub fn flush(&mut self, scanner: &Scanner, around: Around<'_>, hits: &mut Vec<Hit>) {
-        let codings: Vec<&'static str> = self.content.iter().flat_map(Content::names).collect();
+        let decoded = self.content.as_ref().filter(|_| self.stopped.is_none());
+        let codings: Vec<&'static str> = decoded.into_iter().flat_map(Content::names).collect();
         let looked_at = if codings.is_empty() { self.looked_at } else { 0 };
         let inside = Inside { place: self.place, codings: &codings, looked_at, around };
         self.plain.flush(scanner, &inside, hits);
@@ -171,7 +184,11 @@ impl Inside<'_> {
         {
             step(&mut location, &format!("json:{}", scanner.shown_name(field.as_bytes())));
         }
-        let protocol = self.place.protocol().and(self.around.protocol);
+        // Over HTTP/1, bytes of no known message may be anything.
+        let protocol = match self.around.protocol {
+            Some(HTTP1) => self.place.protocol(),
+            other => other,
+        };
         scanner.hit(sight, location, Around { protocol, ..self.around }, sight.span.end <= self.looked_at)
     }
 }

@@ -240,3 +240,6 @@ impl Pieces for Sieve<'_> {
         self.fed.heads_too_long += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,10 @@ fn message(kind: Kind, k: &str) -> Message {
         }
         Kind::Body => {
             let body = format!("{{\"key\": \"{k}\"}}");
-            (format!("PUT / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len()), vec!["body"])
+            (
+                format!("PUT / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+                vec!["body > json:key"],
+            )
         }
         Kind::Chunked(size) => {
             let chunks = k

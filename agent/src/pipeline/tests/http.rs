@@ -22,7 +22,8 @@ fn each_place_of_a_request_is_named() {
     assert_eq!(locations(bearer), ["header:authorization"]);
     assert_eq!(locations(format!("GET /?a=1&key={k}&b=2 HTTP/1.1\r\n\r\n")), ["query:key"]);
     assert_eq!(locations(format!("GET /x/{k}/y HTTP/1.1\r\n\r\n")), ["path"]);
-    assert_eq!(locations(post(&format!("{{\"k\":\"{k}\"}}"))), ["body"]);
+    assert_eq!(locations(post(&format!("{{\"k\":\"{k}\"}}"))), ["body > json:k"]);
+    assert_eq!(locations(post(&format!("k={k}"))), ["body"]);
     let response = format!("HTTP/1.1 200 OK\r\nSet-Cookie: {k}\r\nContent-Length: 110\r\n\r\n  {}", key(2));
     assert_eq!(locations(response), ["response-header:set-cookie", "response-body"]);
     assert_eq!(locations(format!("hello {k}")), ["stream"]);
