@@ -7,7 +7,9 @@
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
 pub mod http1;
+pub mod json_path;
 pub mod place;
+pub mod text;
 
 use place::{Place, Side};
 

@@ -3,6 +3,7 @@
 //! An [`Inspector`] keeps what must be known between two writes; a [`Scanner`] holds what all of them share.
 
 mod scan;
+pub mod text;
 
 pub use scan::{Hit, Scanner};
 
