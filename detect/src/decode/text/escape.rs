@@ -49,16 +49,14 @@ pub struct Escape {
     len: usize,
     plain: [u8; 4],
     plain_len: usize,
-    /// See [`Undone::inside`].
-    inside: bool,
 }
 
 impl Read {
     /// `plain` has at most four bytes.
-    pub(super) fn escape(len: usize, plain: &[u8], inside: bool) -> Read {
+    pub(super) fn escape(len: usize, plain: &[u8]) -> Read {
         let mut bytes = [0; 4];
         bytes.iter_mut().zip(plain).for_each(|(to, &from)| *to = from);
-        Read::Escape(Escape { len, plain: bytes, plain_len: plain.len(), inside })
+        Read::Escape(Escape { len, plain: bytes, plain_len: plain.len() })
     }
 }
 
@@ -83,8 +81,8 @@ pub struct Unescape {
 #[derive(Clone, Copy, Debug)]
 pub struct Undone<'a> {
     pub bytes: &'a [u8],
-    /// There was an escape, or the beginning of one, that may stand inside a word. `\n` and `\"` never do.
-    pub inside: bool,
+    /// There was an escape, or the beginning of one: these are not the bytes that came.
+    pub changed: bool,
 }
 
 impl Unescape {
@@ -121,10 +119,10 @@ impl Unescape {
     /// The next bytes of the text, escapes undone; where there are any, in `plain`. `last`: nothing comes after.
     pub fn undo<'a>(&mut self, bytes: &'a [u8], last: bool, plain: &'a mut Vec<u8>) -> Undone<'a> {
         plain.clear();
-        let mut work = Work { plain, last, inside: false };
+        let mut work = Work { plain, last, changed: false };
         let from = if self.partial_len == 0 { Some(0) } else { self.complete(bytes, &mut work) };
         let rest = from.map(|from| self.walk(bytes, from..bytes.len(), &mut work));
-        let Work { plain, inside, .. } = work;
+        let Work { plain, changed, .. } = work;
         let rest = rest.and_then(|rest| bytes.get(rest)).unwrap_or_default();
         let bytes: &[u8] = if plain.is_empty() {
             rest
@@ -133,7 +131,7 @@ impl Unescape {
             plain
         };
         self.position += bytes.len() as u64;
-        Undone { bytes, inside }
+        Undone { bytes, changed }
     }
 
     /// Goes on with what was left of the piece before. Returns how many of `bytes` that took; none if all, and
@@ -164,12 +162,12 @@ impl Unescape {
                     let position = self.position + work.plain.len() as u64;
                     self.seams.add(position, escape.plain_len as u32, escape.len as u32);
                     work.plain.extend_from_slice(escape.plain());
-                    work.inside |= escape.inside;
+                    work.changed = true;
                     at += escape.len;
                     copied = at;
                 }
                 Read::Partial if !work.last => {
-                    work.inside = true;
+                    work.changed = true;
                     let kept = self.partial.iter_mut().zip(rest).map(|(to, &from)| *to = from);
                     self.partial_len = kept.count();
                     return copied..at;
@@ -185,7 +183,7 @@ impl Unescape {
 struct Work<'a> {
     plain: &'a mut Vec<u8>,
     last: bool,
-    inside: bool,
+    changed: bool,
 }
 
 impl Drop for Unescape {
@@ -253,14 +251,7 @@ mod tests {
         let text = b"plain \\x".as_slice();
         let mut copy = Vec::new();
         let undone = unescape.undo(text, false, &mut copy);
-        assert!(std::ptr::eq(undone.bytes, text) && !undone.inside);
-    }
-
-    #[test]
-    fn only_escapes_that_can_stand_inside_a_word_are_called_so() {
-        let of = |text: &str| Unescape::new(Kind::Json).undo(text.as_bytes(), false, &mut Vec::new()).inside;
-        assert!(of(r"a\nb\") && of(r"\/") && of(r"\u0041"));
-        assert!(!of(r"a\nb\t") && !of(r"\u2014"));
+        assert!(std::ptr::eq(undone.bytes, text) && !undone.changed);
     }
 
     #[test]

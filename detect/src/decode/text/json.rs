@@ -22,7 +22,7 @@ pub fn read(text: &[u8]) -> Read {
         b'f' => 12,
         _ => return Read::Not,
     };
-    Read::escape(2, &[byte], letter == b'/')
+    Read::escape(2, &[byte])
 }
 
 /// A code unit of UTF-16, or two that make a surrogate pair. Half a pair becomes U+FFFD.
@@ -34,7 +34,7 @@ fn unicode(text: &[u8]) -> Read {
     let mut character = [0; 4];
     if !(0xd800..0xdc00).contains(&first) {
         let plain = char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER);
-        return Read::escape(UNICODE, plain.encode_utf8(&mut character).as_bytes(), plain.is_ascii());
+        return Read::escape(UNICODE, plain.encode_utf8(&mut character).as_bytes());
     }
     let (len, pair) = match unit(text.get(UNICODE..).unwrap_or_default()) {
         Ok(second @ 0xdc00..0xe000) => (2 * UNICODE, 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)),
@@ -42,7 +42,7 @@ fn unicode(text: &[u8]) -> Read {
         Ok(_) | Err(_) => (UNICODE, u32::from(char::REPLACEMENT_CHARACTER)),
     };
     let character_of_pair = char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER);
-    Read::escape(len, character_of_pair.encode_utf8(&mut character).as_bytes(), false)
+    Read::escape(len, character_of_pair.encode_utf8(&mut character).as_bytes())
 }
 
 /// The number after `\u`; or that there is none, or not yet.

@@ -10,7 +10,7 @@ pub const MARK: u8 = b'%';
 pub fn read(text: &[u8]) -> Read {
     match *text {
         [_, high, low, ..] if hex::belongs(high) && hex::belongs(low) => {
-            Read::escape(3, &[hex::value(high) << 4 | hex::value(low)], true)
+            Read::escape(3, &[hex::value(high) << 4 | hex::value(low)])
         }
         [_] => Read::Partial,
         [_, high] if hex::belongs(high) => Read::Partial,

@@ -27,7 +27,6 @@ use run::Run;
 use std::ops::Range;
 use std::sync::Arc;
 use waiting::Waiting;
-use memchr::memchr;
 use zeroize::Zeroizing;
 
 /// How many runs may be inside each other: base64 of base64.
@@ -248,19 +247,20 @@ impl Text {
         let plain_position = json.position();
         let unquoted = percent.undo(bytes, last, &mut copies.unquoted);
         let plain = json.undo(unquoted.bytes, last, &mut copies.plain);
-        if fork.is_none() && (unquoted.inside || plain.inside) {
-            *fork = Some(Fork { stream: raw.fork(), ahead: raw.position - plain_position });
+        if fork.is_none() && (unquoted.changed || plain.changed) {
+            *fork = Some(Fork { stream: raw.fork(), ahead: raw.position.saturating_sub(plain_position) });
         }
         let escapes = Escapes { percent: percent.seams(), json: json.seams() };
         let rules = detector.shared_rules();
 
         let forked = fork.is_some();
-        part.look(detector, raw, bytes, &mut |found_raw| {
-            with_escapes_undone(found_raw, rules, &mut |sight| waiting.raw(sight, forked, found));
+        part.look(detector, raw, bytes, &mut |Match { rule, start, secret }| {
+            let span = start..start + secret.len() as u64;
+            waiting.raw(Sight { rule, secret, span, wrapped: &[], rules }, forked, found);
         });
         if let Some(Fork { stream, ahead }) = fork {
             part.look(detector, stream, plain.bytes, &mut |Match { rule, start, secret }| {
-                let start = start - *ahead;
+                let start = start.saturating_sub(*ahead);
                 let (span, path) = escapes.trace(start..start + secret.len() as u64);
                 if !path.is_empty() {
                     path.with(|wrapped| waiting.escaped(Sight { rule, secret, span, wrapped, rules }, found));
@@ -335,18 +335,4 @@ impl Escapes<'_> {
         let json = self.json.touch(&plain).then_some(Wrap::Json);
         (self.percent.span(unquoted), Path::default().then(percent).then(json))
     }
-}
-
-/// A match as it stands. Some secrets may have escaped line breaks in them (a PEM key in JSON): what such a match
-/// means is the secret without.
-fn with_escapes_undone(found: Match<'_>, rules: &Arc<RuleSet>, sink: &mut dyn FnMut(Sight<'_>)) {
-    let Match { rule, start, secret } = found;
-    let span = start..start + secret.len() as u64;
-    if memchr(b'\\', secret).is_none() {
-        return sink(Sight { rule, secret, span, wrapped: &[], rules });
-    }
-    let mut copy = Zeroizing::new(Vec::new());
-    let plain = Unescape::new(Kind::Json).undo(secret, true, &mut copy).bytes;
-    let wrapped: &[Wrap] = if plain.len() < secret.len() { &[Wrap::Json] } else { &[] };
-    sink(Sight { rule, secret: plain, span, wrapped, rules });
 }
