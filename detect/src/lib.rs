@@ -24,6 +24,7 @@ pub use check::Failure;
 pub use engine::{Detector, Match, Stream};
 pub use error::{Problem, RuleError};
 pub use fingerprint::Fingerprinter;
+pub use inspect::text;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};
 pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};

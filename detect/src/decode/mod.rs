@@ -12,6 +12,7 @@ pub mod http2;
 pub mod json_path;
 pub mod limit;
 pub mod place;
+pub mod text;
 mod wiped;
 
 use place::{Place, Side};

@@ -92,6 +92,10 @@ impl Detector {
         &self.rules
     }
 
+    pub(crate) fn shared_rules(&self) -> &Arc<RuleSet> {
+        &self.rules
+    }
+
     /// Finds every secret in the buffer; its end is the end of the data.
     pub fn scan(&self, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
         // Nothing is kept for a next push, so on clean text nothing is allocated.

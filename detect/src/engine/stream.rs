@@ -40,7 +40,23 @@ impl Stream {
         self.tail.clear();
     }
 
-    /// Offset of the first byte kept.
+    /// A second stream that goes on from here on its own.
+    pub(crate) fn fork(&self) -> Stream {
+        let mut tail = Tail::default();
+        tail.keep(self.tail.bytes().len(), self.tail.bytes());
+        Stream { open: self.open.clone(), tail, ..*self }
+    }
+
+    /// Would both find the same in whatever comes next? Certain only while no match is in the making.
+    pub(crate) fn goes_on_like(&self, other: &Stream) -> bool {
+        let idle = |stream: &Stream| stream.open.is_empty() && stream.settled <= stream.base();
+        (self.detector, self.state) == (other.detector, other.state)
+            && self.tail.bytes() == other.tail.bytes()
+            && idle(self)
+            && idle(other)
+    }
+
+    /// Offset of the first byte kept. No match to come starts before it.
     pub(crate) fn base(&self) -> u64 {
         self.position - self.tail.bytes().len() as u64
     }

@@ -48,7 +48,7 @@ impl Json {
 
     /// Bytes of memory in use, about.
     pub fn buffered(&self) -> usize {
-        self.path.buffered() + self.kept.capacity()
+        size_of::<JsonPath>() + self.kept.capacity()
     }
 }
 

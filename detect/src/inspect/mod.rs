@@ -8,7 +8,7 @@ mod bodies;
 mod body;
 mod json;
 mod scan;
-mod text;
+pub mod text;
 
 pub use scan::{Hit, Scanner};
 

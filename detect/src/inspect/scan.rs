@@ -133,7 +133,7 @@ impl Scanner {
     ) -> Hit {
         for wrap in sight.wrapped {
             location.push_str(SEPARATOR);
-            location.push_str(wrap);
+            location.push_str(wrap.name());
         }
         Hit {
             rule: sight.rule.id.clone(),

@@ -12,7 +12,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use std::sync::OnceLock;
 
 /// A secret of a handful of bytes is a word.
-const MIN_SECRET_LEN: usize = 8;
+pub(crate) const MIN_SECRET_LEN: usize = 8;
 
 /// What a match must look like, ready to run.
 #[derive(Debug)]
