@@ -1,5 +1,7 @@
 //! HTTP/2 as a real implementation sends it: both sides of its connections, cut anywhere, joined late.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use keymoat_detect::decode::http2::{Http2, looks_like_frames};
@@ -129,7 +131,7 @@ struct Stream {
 struct Seen {
     streams: BTreeMap<u32, Stream>,
     sides: Vec<Side>,
-    /// Pieces that belong to no body, pings aside.
+    /// Pieces that belong to no stream, pings aside.
     stray: usize,
 }
 
@@ -149,7 +151,7 @@ impl Pieces for Seen {
             Place::Body(_) => {
                 self.streams.entry(piece.stream).or_default().body.extend_from_slice(piece.bytes);
             }
-            _ => self.stray += usize::from(piece.bytes.len() > 8),
+            _ => self.stray += usize::from(piece.stream == 0 && piece.bytes.len() > 8),
         }
     }
 

@@ -1,7 +1,8 @@
 //! HPACK (RFC 7541): the representations of a header block, read one by one as their bytes come.
 //!
-//! A library's decoder wants the whole block, stops at an index it does not know, and cannot say where. Here the
-//! table may be known in part only ([`Table`]), and what was read before an error counts.
+//! A library's decoder wants the whole block, fails at an index it does not know, cannot say where it failed, and
+//! leaves fields behind in freed memory. Here the table may be known in part only ([`Table`]), and what was read
+//! before an error counts. The Huffman code is a library's.
 
 use super::block::Fields;
 use super::table::{Entry, Lookup, Table};

@@ -1,9 +1,9 @@
 //! HPACK's tables (RFC 7541, 2.3), and how much of the dynamic one can be known.
 //!
-//! Whoever joins late has not seen the older entries. New ones are put in front, and only old ones drop out, so
-//! the entries seen are at their right index all the same: a table that is not known whole is known up to where
-//! it ends. Nothing has to be known about its size for that, as long as no entry is dropped late. It is only
-//! lost when the entries put in are.
+//! Whoever joins late has not seen the older entries. New ones are put in front and the oldest drop out, so the
+//! entries that were seen are at their right indices all the same, and what lies behind them is unknown. The
+//! table's size need not be known for that: an entry kept longer than its sender keeps it is never asked for.
+//! Only entries put in unseen make indices wrong; then all are forgotten, and known again as they are sent.
 
 use std::collections::VecDeque;
 use zeroize::Zeroizing;

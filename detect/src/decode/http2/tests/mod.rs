@@ -302,7 +302,7 @@ fn a_frame_that_breaks_the_rules_ends_what_is_understood() {
     ];
     for bytes in broken {
         let out = sent(&[frame(0, 0, 1, b"ok"), bytes.clone(), b"and the rest".to_vec()]);
-        assert_eq!(out, [format!("1 Body(Request) ok"), format!("0 Stream {}and the rest", text(&bytes))]);
+        assert_eq!(out, ["1 Body(Request) ok".to_owned(), format!("0 Stream {}and the rest", text(&bytes))]);
     }
 }
 
