@@ -38,29 +38,22 @@ pub fn is_url_safe(byte: u8) -> bool {
 /// The bytes of one quantum. Characters outside the alphabets count as zeros.
 #[inline]
 pub fn quantum(chars: [u8; QUANTUM]) -> [u8; BYTES] {
-    let value = |char: u8| VALUES.get(usize::from(char)).copied().unwrap_or_default();
     let all = chars.iter().fold(0, |all, &char| all << 6 | u32::from(value(char)));
     let [_, bytes @ ..] = all.to_be_bytes();
     bytes
 }
 
-/// What each character stands for.
-const VALUES: [u8; 256] = {
-    let mut values = [0; 256];
-    let mut char = 0;
-    while char < 256 {
-        values[char] = match char as u8 {
-            upper @ b'A'..=b'Z' => upper - b'A',
-            lower @ b'a'..=b'z' => lower - b'a' + 26,
-            digit @ b'0'..=b'9' => digit - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => 0,
-        };
-        char += 1;
+/// What a character stands for; 0 for any that is none.
+const fn value(char: u8) -> u8 {
+    match char {
+        upper @ b'A'..=b'Z' => upper - b'A',
+        lower @ b'a'..=b'z' => lower - b'a' + 26,
+        digit @ b'0'..=b'9' => digit - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => 0,
     }
-    values
-};
+}
 
 /// Decodes characters of either alphabet. A last quantum that is incomplete gives the bytes it has whole. Nothing
 /// if `buffer` is too short (3 bytes for 4 characters) or there are other characters.

@@ -296,7 +296,8 @@ fn begin(at: u64, chars: &[u8], after: u8, event: &mut dyn FnMut(Event<'_>)) -> 
 /// May a run go on in the next line, when this line of it has ended? The widths that encoders use; other lines of
 /// one length are rather values of their own.
 fn is_full(len: usize, after: u8) -> bool {
-    matches!(after, b'\r' | b'\n') && (matches!(len, 60 | 64 | 72 | 76 | 80) || (len >= 96 && len % 4 == 0))
+    matches!(after, b'\r' | b'\n')
+        && (matches!(len, 60 | 64 | 72 | 76 | 80) || (len >= 96 && len.is_multiple_of(4)))
 }
 
 /// The first stretch that is long enough, or else the one at the very end, whatever its length.
