@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// Bytes at the end of what was sent so far are judged without what may follow after this long.
 pub const IDLE: Duration = Duration::from_millis(50);
 /// How long a TLS finding waits to learn which socket its bytes took.
-pub const LINK_WAIT: Duration = Duration::from_millis(800);
+pub const LINK_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowKey {

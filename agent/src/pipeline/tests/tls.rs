@@ -71,7 +71,7 @@ fn a_link_to_this_very_host_drops_what_waits_and_what_follows() {
     rig.write(&mut tls, request(1));
     rig.link(&mut tls, 7, LOOPBACK);
     rig.write(&mut tls, request(2));
-    rig.pass(1000);
+    rig.pass(LINK_WAIT.as_millis() as u64 + 200);
     assert!(rig.taken().is_empty());
 
     // The same object, now on a connection that leaves; the kernel never saw the loopback socket close.
