@@ -2,6 +2,7 @@
 //! standard input, a contestant's name, it prints how long that one took, in seconds, and what it found.
 //!
 //!     cargo run --release -p keymoat-detect --example compare -- traffic MIB FILE      writes the text
+//!     cargo run --release -p keymoat-detect --example compare -- http2 MIB FILE        writes the same requests over HTTP/2
 //!     cargo run --release -p keymoat-detect --example compare -- patterns FILE         writes the rules' regexes, one a line
 //!     cargo run --release -p keymoat-detect --example compare -- run FILE
 
@@ -27,13 +28,14 @@ fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["traffic", mib, file] => std::fs::write(file, traffic::http1(mib.parse::<usize>()? << 20))?,
+        ["http2", mib, file] => std::fs::write(file, traffic::http2(mib.parse::<usize>()? << 20))?,
         ["patterns", file] => {
             let patterns: Vec<String> =
                 RuleSet::builtin()?.rules().iter().map(|rule| rule.pattern.clone()).collect();
             std::fs::write(file, patterns.join("\n"))?;
         }
         ["run", file] => run(&std::fs::read(file)?)?,
-        _ => return Err("usage: compare traffic MIB FILE | patterns FILE | run FILE".into()),
+        _ => return Err("usage: compare traffic|http2 MIB FILE | patterns FILE | run FILE".into()),
     }
     Ok(())
 }

@@ -108,3 +108,33 @@ pub fn http1(length: usize) -> Vec<u8> {
     }
     text.into_bytes()
 }
+
+/// The same requests over one HTTP/2 connection (RFC 9113), as a client with a dynamic table sends them.
+pub fn http2(length: usize) -> Vec<u8> {
+    const HEADERS: u8 = 1;
+    const DATA: u8 = 0;
+    const SETTINGS: u8 = 4;
+    const END_STREAM: u8 = 1;
+    const END_HEADERS: u8 = 4;
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
+        [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    let mut random = Random::new(7);
+    let mut encoder = loona_hpack::Encoder::new();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    let mut stream = 1;
+    while bytes.len() < length {
+        let Request { path, fields, body } = request(&mut random);
+        let own =
+            [(":method", "POST"), (":scheme", "https"), (":authority", "api.example.com"), (":path", &path)];
+        let fields = fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let block = encoder
+            .encode(own.into_iter().chain(fields).map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+        bytes.extend(frame(HEADERS, END_HEADERS, stream, &block));
+        bytes.extend(frame(DATA, END_STREAM, stream, body.as_bytes()));
+        stream += 2;
+    }
+    bytes
+}
