@@ -126,7 +126,8 @@ pub fn of_thread(pid_tgid: u64) -> Option<*mut Marks> {
 /// one stays linked: only a connection's first write can take it over (a new one on a socket whose old one is done).
 #[inline(always)]
 pub fn take(marks: *mut Marks, flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64, record: u64) {
-    if flow.owner >> 32 != pid_tgid >> 32 {
+    // Not noted: system calls are watched, which only their own process makes.
+    if flow.owner != 0 && flow.owner >> 32 != pid_tgid >> 32 {
         return;
     }
     // SAFETY: a value in the map, touched only by its own thread.
