@@ -121,15 +121,10 @@ pub fn of_thread(pid_tgid: u64) -> Option<*mut Marks> {
 /// An application-data record of `record` payload bytes leaves on `flow`'s socket: takes the mark it fits and
 /// links the mark's TLS connection to the socket if it was not linked before.
 ///
-/// A packet may leave on another task than the sender's: what this host's other end of a connection had to hold back
-/// leaves on the task whose acknowledgement made room. So only the process a socket belongs to can link it, and a linked
-/// one stays linked: only a connection's first write can take it over (a new one on a socket whose old one is done).
+/// A packet may leave on another task than the sender's, so a linked socket stays linked: only a connection's first
+/// write can take it over (a new one on a socket whose old one is done).
 #[inline(always)]
 pub fn take(marks: *mut Marks, flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64, record: u64) {
-    // Not noted: system calls are watched, which only their own process makes.
-    if flow.owner != 0 && flow.owner >> 32 != pid_tgid >> 32 {
-        return;
-    }
     // SAFETY: a value in the map, touched only by its own thread.
     let marks = unsafe { &mut *marks };
     let linked = flow.context != 0 && u64::from(flow.tgid) == pid_tgid >> 32;

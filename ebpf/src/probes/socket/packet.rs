@@ -349,7 +349,8 @@ fn peek(ctx: &SkBuffContext, at: u32) -> Option<[u8; PEEK]> {
 #[inline(always)]
 fn records(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
     let end = fresh.offset + fresh.len;
-    if state.next_record >= end {
+    // What this host's other end of a connection had to hold back leaves on the task whose acknowledgement made room.
+    if state.next_record >= end || state.owner >> 32 != current >> 32 {
         return;
     }
     let Some(marks) = marks::of_thread_or_none(current) else { return };
