@@ -7,9 +7,14 @@
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
 pub mod content;
+pub mod content_type;
+pub mod git_pack;
+pub mod grpc;
 pub mod http1;
 pub mod limit;
+pub mod multipart;
 pub mod place;
+pub mod websocket;
 
 use place::{Place, Side};
 

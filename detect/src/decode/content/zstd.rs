@@ -153,8 +153,7 @@ impl Zstd {
         match self.frame.decode_blocks(self.held.as_slice(), BlockDecodingStrategy::UptoBlocks(1)) {
             Ok(last) => {
                 if last {
-                    self.phase =
-                        if self.header.checksum { Phase::Skip(CHECKSUM) } else { Phase::FrameStart };
+                    self.phase = if self.header.checksum { Phase::Skip(CHECKSUM) } else { Phase::FrameStart };
                 }
                 self.collect(plain)
             }
