@@ -55,7 +55,7 @@ impl Deflate {
 
 /// RFC 1950, 2.2: method 8, window of at most 32 KiB, no preset dictionary, and a check of these two bytes.
 fn is_zlib(cmf: u8, flg: u8) -> bool {
-    let check = u16::from_be_bytes([cmf, flg]) % 31 == 0;
+    let check = u16::from_be_bytes([cmf, flg]).is_multiple_of(31);
     cmf & 0x0f == 8 && cmf >> 4 <= 7 && flg & 0x20 == 0 && check
 }
 

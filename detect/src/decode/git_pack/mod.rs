@@ -112,8 +112,6 @@ enum State {
 struct Object {
     size: u64,
     delta: Delta,
-    /// Too large: no more of it is handed out.
-    silent: bool,
 }
 
 impl State {
@@ -135,8 +133,8 @@ impl GitPush {
         })
     }
 
-    /// Takes the next bytes of the body. `Broken`: from here on nothing is understood. `Limit`: an object was too
-    /// large to be handed out whole; or so much comes out of so little that nothing more is, and it is not understood.
+    /// Takes the next bytes of the body. `Broken`: from here on nothing is understood. `Limit`: an object is too large
+    /// to be handed out whole; or so much comes out of so little that nothing more of the pack is.
     pub fn push(&mut self, bytes: &[u8], out: Out<'_>) -> Result<(), Stopped> {
         self.budget.take(bytes.len());
         let mut rest = bytes;
@@ -144,19 +142,13 @@ impl GitPush {
         while let Some((&byte, after)) = rest.split_first() {
             match self.state {
                 State::Line { left, at } => rest = self.line(rest, left, at, out),
-                State::Data(kind) => {
-                    let was_silent = self.object.silent;
-                    match self.data(rest, kind, out) {
-                        Ok(after) => rest = after,
-                        Err(stopped) => {
-                            self.state = State::Unknown;
-                            result = result.and(Err(stopped));
-                        }
+                State::Data(kind) => match self.data(rest, kind, &mut result, out) {
+                    Ok(after) => rest = after,
+                    Err(stopped) => {
+                        self.state = State::Unknown;
+                        result = result.and(Err(stopped));
                     }
-                    if self.object.silent && !was_silent {
-                        result = result.and(Err(Stopped::Limit));
-                    }
-                }
+                },
                 State::Unknown => {
                     out(Kind::Unknown, Part::More, rest);
                     return result;
@@ -285,15 +277,24 @@ impl GitPush {
         }
     }
 
-    /// Inflates an object's data; gives what follows it.
-    fn data<'a>(&mut self, bytes: &'a [u8], kind: Kind, out: Out<'_>) -> Result<&'a [u8], Stopped> {
+    /// Inflates an object's data; gives what follows it. `result` learns of an object that is too large.
+    fn data<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        kind: Kind,
+        result: &mut Result<(), Stopped>,
+        out: Out<'_>,
+    ) -> Result<&'a [u8], Stopped> {
         let inflate = self.inflate.get_or_insert_with(|| Inflate::new(Format::Zlib));
         let (object, budget) = (&mut self.object, &mut self.budget);
         let ended = inflate.push(bytes, &mut |plain| {
             budget.spend(plain.len())?;
+            let whole_so_far = object.size <= MAX_OBJECT;
             object.size += plain.len() as u64;
             if object.size > MAX_OBJECT {
-                object.silent = true;
+                if whole_so_far {
+                    *result = result.and(Err(Stopped::Limit));
+                }
             } else if kind == Kind::Delta {
                 object.delta.push(plain, &mut |part, bytes| out(kind, part, bytes));
             } else {

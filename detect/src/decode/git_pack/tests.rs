@@ -10,7 +10,8 @@ fn line(text: &str) -> Vec<u8> {
 }
 
 fn commands() -> Vec<u8> {
-    [line(&format!("{OLD} {OLD} refs/heads/main\0report-status")), line("push-option"), b"0000".to_vec()].concat()
+    [line(&format!("{OLD} {OLD} refs/heads/main\0report-status")), line("push-option"), b"0000".to_vec()]
+        .concat()
 }
 
 /// An object as a pack has it. `base` is what names the base of a delta.
@@ -110,7 +111,10 @@ fn names_are_longer_where_they_are_sha_256() {
     let bytes = [command, b"0000".to_vec(), pack(&[object(7, &[0xaa; 32], DELTA)]), vec![0xee; 12]].concat();
     for size in [3, 1000] {
         let (texts, result) = parse(&bytes.chunks(size).collect::<Vec<_>>());
-        assert_eq!((&texts[1..], result), (&DELTA_TEXTS.map(|text| (Kind::Delta, text.to_vec()))[..], Ok(())));
+        assert_eq!(
+            (&texts[1..], result),
+            (&DELTA_TEXTS.map(|text| (Kind::Delta, text.to_vec()))[..], Ok(()))
+        );
     }
 }
 
