@@ -43,10 +43,15 @@ impl Budget {
 
     /// Asked before bytes are handed out.
     pub(crate) fn give(&mut self, bytes: usize) -> Result<(), Stopped> {
-        self.given = self.given.saturating_add(bytes as u64);
         self.body = self.body.saturating_add(bytes as u64);
+        if self.body > MAX_BODY { Err(Stopped::Limit) } else { self.spend(bytes) }
+    }
+
+    /// Asked for bytes that are decoded only to find the end of them: they cost no more than time.
+    pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.given = self.given.saturating_add(bytes as u64);
         let allowed = self.taken.saturating_mul(RATIO).max(FLOOR);
-        if self.given > allowed || self.body > MAX_BODY { Err(Stopped::Limit) } else { Ok(()) }
+        if self.given > allowed { Err(Stopped::Limit) } else { Ok(()) }
     }
 
     /// Another body begins on the same connection: what went in and out of both still has to be in proportion.

@@ -2,17 +2,23 @@
 //!
 //! A protocol parser ([`http1`], [`http2`]) takes the bytes one side of a connection sends, in order, and hands out
 //! [`Piece`]s: some bytes, and the place in a message they stand in. Nothing is ever left out: what a parser
-//! cannot understand it hands on as [`Place::Stream`].
+//! cannot understand it hands on as [`Place::Stream`]. A body decoder ([`content`], [`multipart`], [`grpc`], [`git_pack`])
+//! takes the bytes of one body and hands out what they stand for, within [`limit`]s.
 //!
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
 pub mod content;
+pub mod content_type;
+pub mod git_pack;
+pub mod grpc;
 pub mod http1;
 pub mod http2;
 pub mod json_path;
 pub mod limit;
+pub mod multipart;
 pub mod place;
 pub mod text;
+pub mod websocket;
 mod wiped;
 
 use place::{Place, Side};

@@ -1,4 +1,4 @@
-//! Names for the places of a message: `header:x-api-key`, `query:key`, `path`, `body`, `stream`.
+//! Names for the places of a message: `header:x-api-key`, `query:key`, `path`, `body`, `message`, `stream`.
 
 use std::ops::Range;
 
@@ -16,6 +16,8 @@ pub enum Place {
     /// Lines after or between the chunks of a body.
     Trailer(Side),
     Body(Side),
+    /// A WebSocket message. Requests are what the client sends.
+    Message(Side),
     /// Bytes of no known message.
     Stream,
     /// The same, but HTTP/2.
@@ -27,6 +29,7 @@ impl Place {
     pub const fn protocol(self) -> Option<&'static str> {
         match self {
             Self::Head(_) | Self::Trailer(_) | Self::Body(_) => Some("http/1.1"),
+            Self::Message(_) => Some("websocket"),
             Self::H2 => Some("h2"),
             Self::Stream | Self::Datagram => None,
         }
@@ -43,6 +46,7 @@ pub enum Spot<'a> {
     Header(Side, Option<&'a [u8]>),
     StatusLine,
     Body(Side),
+    Message(Side),
     Stream,
     Datagram,
 }
@@ -56,6 +60,7 @@ pub fn locate(place: Place, bytes: &[u8], at: usize) -> Spot<'_> {
             spot => spot,
         },
         Place::Body(side) => Spot::Body(side),
+        Place::Message(side) => Spot::Message(side),
         Place::Stream | Place::H2 => Spot::Stream,
         Place::Datagram => Spot::Datagram,
     }
@@ -152,6 +157,8 @@ impl Spot<'_> {
             Self::StatusLine => "status-line".to_owned(),
             Self::Body(Side::Request) => "body".to_owned(),
             Self::Body(Side::Response) => "response-body".to_owned(),
+            Self::Message(Side::Request) => "message".to_owned(),
+            Self::Message(Side::Response) => "response-message".to_owned(),
             Self::Stream => "stream".to_owned(),
             Self::Datagram => "datagram".to_owned(),
         }
