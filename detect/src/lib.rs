@@ -20,7 +20,7 @@ mod rules;
 
 pub use check::Failure;
 pub use engine::{Detector, Match, Stream};
-pub use error::{Problem, RuleError};
+pub use error::{Problem, RuleError, UnknownRule};
 pub use fingerprint::Fingerprinter;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};

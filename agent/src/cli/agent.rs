@@ -45,7 +45,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
             "this version only detects: leave out `--mode block` (and `mode = \"block\"` in the configuration)"
         );
     }
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let rules = Arc::new(rules::load(&config)?);
     let detector = Arc::new(Detector::new(rules)?);
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {

@@ -94,6 +94,7 @@ mod tests {
             "agent --config f --mode block --jsonl - --collector http://c:1 --include-loopback",
             "scan",
             "scan a b - --json --destination api.example.com",
+            "scan --enable a --enable b --disable c -",
             "doctor --json",
             "rules list",
             "rules show anthropic-api-key",

@@ -36,6 +36,10 @@ pub struct Config {
     pub fleet_key_file: Option<PathBuf>,
     /// Rule files beside the built-in ones.
     pub rules: Vec<PathBuf>,
+    /// Ids of rules to look for that are off by default.
+    pub enable_rules: Vec<String>,
+    /// Ids of rules not to look for.
+    pub disable_rules: Vec<String>,
     pub socket_layer: SocketLayer,
     /// Where the agent writes how it fares, for `keymoat doctor`.
     pub status_file: PathBuf,
@@ -55,6 +59,8 @@ impl Default for Config {
             accepted_connections: true,
             fleet_key_file: None,
             rules: Vec::new(),
+            enable_rules: Vec::new(),
+            disable_rules: Vec::new(),
             socket_layer: SocketLayer::default(),
             status_file: PathBuf::from(DEFAULT_STATUS_FILE),
             ring_bytes: RingBytes::default(),

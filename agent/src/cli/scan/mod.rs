@@ -34,7 +34,13 @@ pub struct ScanArgs {
     /// Judge as if the content were sent to this host
     #[arg(long, value_name = "HOST")]
     pub destination: Option<String>,
-    /// Take `rules` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
+    /// Look for this rule too, although it is off; repeatable
+    #[arg(long, value_name = "ID")]
+    pub enable: Vec<String>,
+    /// Do not look for this rule; repeatable
+    #[arg(long, value_name = "ID")]
+    pub disable: Vec<String>,
+    /// Take rules and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -52,7 +58,10 @@ pub fn run(args: &ScanArgs) -> Exit {
 fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> anyhow::Result<Exit> {
     privileges::no_core_dumps().context("secrets in memory could reach a core file")?;
     let config = config_for_anyone(args.config.as_deref())?;
-    let detector = Detector::new(Arc::new(rules::load(&config.rules)?))?;
+    let mut rules = rules::load(&config)?;
+    rules.enable(&args.enable).context("--enable")?;
+    rules.disable(&args.disable).context("--disable")?;
+    let detector = Detector::new(Arc::new(rules))?;
     let key = fingerprint_key(&config)?;
     let judge = Judge::new(args.destination.as_deref());
     let mut scan = Scan {

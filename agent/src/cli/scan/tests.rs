@@ -11,6 +11,8 @@ fn args(files: &[&Path]) -> ScanArgs {
         files: files.iter().map(|f| f.to_path_buf()).collect(),
         json: false,
         destination: None,
+        enable: Vec::new(),
+        disable: Vec::new(),
         config: None,
     }
 }
