@@ -62,7 +62,9 @@ pub enum Problem {
         "`marker.at` must be an offset or `[least, most]` with at most {max} steps between, inside the pattern's {len} bytes"
     )]
     BadMarker { len: usize, max: usize },
-    #[error("`between` without `context` or `variables`: it is what stands between such a text and the secret")]
+    #[error(
+        "`between` without `context` or `variables`: it is what stands between such a text and the secret"
+    )]
     BetweenWithoutContext,
     #[error("`{0}` is not a set of bytes: write it like `[A-Za-z0-9_-]`, or `none`")]
     BadSet(String),

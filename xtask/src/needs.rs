@@ -12,6 +12,7 @@ pub enum Group {
     Demo,
     Vm,
     Bench,
+    Corpus,
 }
 
 /// How to see that it is there, whoever installed it.
@@ -31,7 +32,7 @@ pub struct Need {
     pub why: &'static str,
 }
 
-use Group::{Bench, Build, Demo, Test, Vm};
+use Group::{Bench, Build, Corpus, Demo, Test, Vm};
 use Proof::{File, Library, Program};
 
 pub const NEEDS: &[Need] = &[
@@ -64,6 +65,9 @@ pub const NEEDS: &[Need] = &[
     need(&[Vm], File("/var/lib/dpkg/info/python3-venv.list"), "python3-venv", "holds virtme-ng"),
     need(&[Bench], Program("nginx"), "nginx-light", "the server under load"),
     need(&[Bench], Program("wrk"), "wrk", "the load"),
+    need(&[Corpus], Program("npm"), "npm", "downloads packages to scan"),
+    need(&[Corpus], Program("pip3"), "python3-pip", "downloads packages to scan"),
+    need(&[Corpus], Program("git"), "git", "makes objects and packs to scan"),
 ];
 
 const fn need(groups: &'static [Group], proof: Proof, package: &'static str, why: &'static str) -> Need {

@@ -150,7 +150,9 @@ impl Detector {
     fn finish(&self, stream: &mut Stream, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
         let mut open = std::mem::take(&mut stream.open);
         for candidate in &mut open {
-            let (Some(end), Some(rule)) = (candidate.end_if_ended(), self.rule(candidate.rank)) else { continue };
+            let (Some(end), Some(rule)) = (candidate.end_if_ended(), self.rule(candidate.rank)) else {
+                continue;
+            };
             if matches!(candidate.fate, Fate::Open { .. }) {
                 *candidate = narrowed(rule, Candidate { fate: Fate::Match { end }, ..*candidate }, window);
             }
