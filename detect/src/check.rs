@@ -31,11 +31,23 @@ const AROUND: [(&str, &str); 6] = [
 ];
 
 impl RuleSet {
-    /// Runs the samples of every rule against this whole set. Empty when all is well.
+    /// Runs the samples of every rule against this whole set: as it is, and with every rule on. Empty when all
+    /// is well.
     pub fn check(&self) -> Result<Vec<Failure>, RuleError> {
+        let mut failures = self.failures()?;
+        if self.rules().iter().any(|rule| !rule.on) {
+            let mut all = self.clone();
+            all.rules_mut().iter_mut().for_each(|rule| rule.on = true);
+            let known = failures.clone();
+            failures.extend(all.failures()?.into_iter().filter(|failure| !known.contains(failure)));
+        }
+        Ok(failures)
+    }
+
+    fn failures(&self) -> Result<Vec<Failure>, RuleError> {
         let detector = Detector::new(Arc::new(self.clone()))?;
         let mut failures = Vec::new();
-        for rule in self.rules() {
+        for rule in self.rules().iter().filter(|rule| rule.on) {
             for (index, sample) in rule.positives.iter().enumerate() {
                 let problem = positive(&detector, rule, sample);
                 failures.extend(problem.map(|problem| failure(rule, "positives", index, problem)));

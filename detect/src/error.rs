@@ -62,6 +62,10 @@ pub enum Problem {
         "`marker.at` must be an offset or `[least, most]` with at most {max} steps between, inside the pattern's {len} bytes"
     )]
     BadMarker { len: usize, max: usize },
+    #[error(
+        "`between` without `context` or `variables`: it is what stands between such a text and the secret"
+    )]
+    BetweenWithoutContext,
     #[error("`{0}` is not a set of bytes: write it like `[A-Za-z0-9_-]`, or `none`")]
     BadSet(String),
     #[error(
@@ -76,6 +80,15 @@ pub enum Problem {
     FewSamples { field: &'static str, found: usize },
     #[error("more than {0} rules at once")]
     TooManyRules(usize),
+}
+
+/// An id that no rule has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no rule has the id `{id}`; {hint}")]
+pub struct UnknownRule {
+    pub id: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 impl RuleError {

@@ -22,7 +22,7 @@ mod rules;
 
 pub use check::Failure;
 pub use engine::{Detector, Match, Stream};
-pub use error::{Problem, RuleError};
+pub use error::{Problem, RuleError, UnknownRule};
 pub use fingerprint::Fingerprinter;
 pub use inspect::text;
 pub use inspect::{Fed, Hit, Inspector, Scanner};

@@ -194,3 +194,53 @@ fn markers_contexts_and_variables_find_what_has_no_prefix() {
     assert_eq!(found(contains, "acme_0123XYZ45678").len(), 1);
     assert_eq!(found(contains, "acme_0123XYX45678").len(), 0);
 }
+
+#[test]
+fn what_stands_between_context_and_secret_is_no_part_of_it() {
+    let rule = "pattern = '[a-z0-9]{8,20}'\ncontext = ['acme://']\nbetween = '[a-z]{1,9}:'\nright = '[^@]'";
+    let secret = (11, "p4ssw0rd".to_owned());
+    assert_eq!(found(rule, "acme://app:p4ssw0rd@host"), [secret.clone()]);
+    assert_eq!(
+        found(rule, "acme://app:p4ssw0rd@acme://app:p4ssw0rd@"),
+        [secret, (31, "p4ssw0rd".to_owned())]
+    );
+    assert_eq!(found(rule, "acme://app@host"), []);
+    assert_eq!(found(rule, "acme://app:p4ssw0rd/host"), []);
+    assert_eq!(found(rule, "acme://:p4ssw0rd@host"), []);
+
+    let error = |line: &str| error(9, line);
+    says(error("prefixes = ['acme_']\nbetween = 'x'"), "my.toml:10:11: ", "`between` without `context`");
+    says(error("context = ['acme ']\nbetween = 'x+'"), "my.toml:10:11: ", "no upper bound");
+    says(error("context = ['acme ']\nbetween = '\\b'"), "my.toml:10:11: ", "use `left` and `right`");
+}
+
+#[test]
+fn a_rule_that_is_off_by_default_is_found_once_it_is_enabled() {
+    let off = GOOD.replace("severity = \"high\"", "severity = \"high\"\ndefault = \"off\"");
+    let mut rules = RuleSet::from_toml("my.toml", &off).unwrap();
+    let sample = rules.get("acme-key").unwrap().positives.first().unwrap().clone();
+    let findings = |rules: &RuleSet| {
+        let mut count = 0;
+        Detector::new(Arc::new(rules.clone())).unwrap().scan(sample.as_bytes(), &mut |_| count += 1);
+        count
+    };
+    assert_eq!(findings(&rules), 0);
+    assert_eq!(rules.check().unwrap(), [], "its samples are tried all the same");
+    rules.enable(&["acme-key"]).unwrap();
+    assert_eq!(findings(&rules), 1);
+    rules.disable(&["acme-key"]).unwrap();
+    assert_eq!(findings(&rules), 0);
+    let error = rules.enable(&["acme-key", "acme"]).unwrap_err().to_string();
+    assert_eq!(error, "no rule has the id `acme`; did you mean acme-key?");
+    assert_eq!(findings(&rules), 0, "an error changes nothing");
+    assert!(rules.disable(&["zzz"]).unwrap_err().to_string().contains("`keymoat rules list`"));
+
+    for word in ["on", "maybe", ""] {
+        let text = off.replace("\"off\"", &format!("\"{word}\""));
+        says(
+            RuleSet::from_toml("my.toml", &text).unwrap_err().to_string(),
+            "my.toml:8:11: ",
+            "expected `off`",
+        );
+    }
+}

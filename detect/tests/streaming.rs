@@ -6,8 +6,13 @@ use keymoat_detect::{Detector, Match, RuleSet, Stream};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
 
-static DETECTOR: LazyLock<Detector> =
-    LazyLock::new(|| Detector::new(Arc::new(RuleSet::builtin().unwrap())).unwrap());
+/// Every rule there is, those that are off by default too.
+static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
+    let mut rules = RuleSet::builtin().unwrap();
+    let ids: Vec<String> = rules.rules().iter().map(|rule| rule.id.clone()).collect();
+    rules.enable(&ids).unwrap();
+    Detector::new(Arc::new(rules)).unwrap()
+});
 
 /// All positives of all rules.
 static KEYS: LazyLock<Vec<String>> =

@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod build;
+mod corpus;
 mod demo;
 mod needs;
 mod network;
@@ -38,6 +39,8 @@ enum Verb {
     Vm(vm::Args),
     /// Measures what the agent costs
     Bench(bench::Args),
+    /// Scans published packages with the default rules: do they cry wolf?
+    Corpus(corpus::Args),
     /// Shows the main job on real traffic: a key leaves, a finding arrives
     Demo(demo::Args),
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Test(args) => test::run(&args),
         Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Corpus(args) => corpus::run(&args),
         Verb::Demo(args) => demo::run(&args),
     };
     match done {

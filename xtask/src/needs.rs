@@ -14,6 +14,7 @@ pub enum Group {
     Bench,
     /// Hyperscan, in Python.
     Compare,
+    Corpus,
 }
 
 /// How to see that it is there, whoever installed it.
@@ -33,7 +34,7 @@ pub struct Need {
     pub why: &'static str,
 }
 
-use Group::{Bench, Build, Compare, Demo, Test, Vm};
+use Group::{Bench, Build, Compare, Corpus, Demo, Test, Vm};
 use Proof::{File, Library, Program};
 
 pub const NEEDS: &[Need] = &[
@@ -71,6 +72,9 @@ pub const NEEDS: &[Need] = &[
     ),
     need(&[Bench], Program("nginx"), "nginx-light", "the server under load"),
     need(&[Bench], Program("wrk"), "wrk", "the load"),
+    need(&[Corpus], Program("npm"), "npm", "downloads packages to scan"),
+    need(&[Corpus], Program("pip3"), "python3-pip", "downloads packages to scan"),
+    need(&[Corpus], Program("git"), "git", "makes objects and packs to scan"),
 ];
 
 const fn need(groups: &'static [Group], proof: Proof, package: &'static str, why: &'static str) -> Need {

@@ -46,7 +46,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
             "this version only detects: leave out `--mode block` (and `mode = \"block\"` in the configuration)"
         );
     }
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let rules = Arc::new(rules::load(&config)?);
     let policy = Arc::new(policy::load(config.policy.as_deref(), &rules)?);
     for (entry, end) in policy.expired(jiff::Timestamp::now()) {
         tracing::warn!(

@@ -95,6 +95,7 @@ mod tests {
             "scan",
             "scan a b - --json --destination api.example.com",
             "scan --destination api.example.com --location header:x-api-key --policy p.toml",
+            "scan --enable a --enable b --disable c -",
             "doctor --json",
             "rules list",
             "rules show anthropic-api-key",

@@ -5,10 +5,9 @@
 use super::{Exit, complain, config_for_anyone};
 use crate::config::rules::{self, RulesError};
 use crate::terminal::{escape, wrap};
-use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
-use keymoat_detect::{Detector, RuleSet, redact_all};
+use keymoat_detect::{Detector, Rule, RuleSet, redact_all};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -60,7 +59,7 @@ pub fn run(args: &RulesArgs) -> Exit {
 }
 
 fn answer(args: &RulesArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
-    let in_use = || anyhow::Ok(rules::load(&config_for_anyone(args.config.as_deref())?.rules)?);
+    let in_use = || anyhow::Ok(rules::load(&config_for_anyone(args.config.as_deref())?)?);
     match &args.verb {
         Verb::List { json: true } => list_json(&in_use()?, out)?,
         Verb::List { json: false } => list(&in_use()?, out)?,
@@ -70,29 +69,24 @@ fn answer(args: &RulesArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     Ok(Exit::Clean)
 }
 
-fn no_such_rule(rules: &RuleSet, id: &str) -> String {
-    let close: Vec<&str> =
-        rules.rules().iter().map(|r| r.id.as_str()).filter(|other| other.contains(id)).take(5).collect();
-    let hint = if close.is_empty() {
-        "`keymoat rules list` shows them all".to_owned()
-    } else {
-        format!("did you mean {}?", close.join(", "))
-    };
-    format!("no rule has the id `{id}`; {hint}")
-}
-
 fn list(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["ID", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
+    table.set_header(["ID", "ON", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
     for rule in rules.rules() {
         let severity = rule.severity.to_string();
-        let cells = [rule.id.as_str(), &severity, &rule.vendor, &rule.name, &rule.home.join(" ")]
+        let home = rule.home.join(" ");
+        let cells = [rule.id.as_str(), on_or_off(rule), &severity, &rule.vendor, &rule.name, &home]
             .map(|c| escape(c).into_owned());
         table.add_row(cells);
     }
     writeln!(out, "{}", table.trim_fmt())?;
-    writeln!(out, "{} rules", rules.rules().len())
+    let on = rules.rules().iter().filter(|rule| rule.on).count();
+    writeln!(out, "{} rules, {on} of them on", rules.rules().len())
+}
+
+fn on_or_off(rule: &Rule) -> &'static str {
+    if rule.on { "on" } else { "off" }
 }
 
 /// What other programs may want to know of a rule; samples stay in the file.
@@ -102,6 +96,7 @@ struct Entry<'a> {
     name: &'a str,
     vendor: &'a str,
     severity: String,
+    on: bool,
     pattern: &'a str,
     prefixes: &'a [String],
     home: &'a [String],
@@ -119,6 +114,7 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
             name: &rule.name,
             vendor: &rule.vendor,
             severity: rule.severity.to_string(),
+            on: rule.on,
             pattern: &rule.pattern,
             prefixes: &rule.prefixes,
             home: &rule.home,
@@ -135,8 +131,11 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
-    let rule = rules.get(id).with_context(|| no_such_rule(&rules, id))?.clone();
-    let detector = Detector::new(Arc::new(rules))?;
+    let rule = rules.get(id).ok_or_else(|| rules.unknown(id))?.clone();
+    // Also for a rule that is off: its sample is not to be shown whole.
+    let mut with_it = rules;
+    with_it.enable(&[id])?;
+    let detector = Detector::new(Arc::new(with_it))?;
     let sample = rule.positives.first().map(|sample| redact_all(&detector, sample)).unwrap_or_default();
     let (shortest, longest) = rule.length();
     writeln!(out, "{}", escape(&rule.id))?;
@@ -144,6 +143,7 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         ("name", rule.name.clone()),
         ("vendor", rule.vendor.clone()),
         ("severity", rule.severity.to_string()),
+        ("looked for", if rule.on { "yes".to_owned() } else { "no: see `enable_rules`".to_owned() }),
         ("looks like", sample),
         ("pattern", rule.pattern.clone()),
         ("starts with", rule.prefixes.join("  ")),

@@ -39,6 +39,10 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// What a secret on its way out means, where the user knows better.
     pub policy: Option<PathBuf>,
+    /// Ids of rules to look for that are off by default.
+    pub enable_rules: Vec<String>,
+    /// Ids of rules not to look for.
+    pub disable_rules: Vec<String>,
     pub socket_layer: SocketLayer,
     /// Where the agent writes how it fares, for `keymoat doctor`.
     pub status_file: PathBuf,
@@ -59,6 +63,8 @@ impl Default for Config {
             fleet_key_file: None,
             rules: Vec::new(),
             policy: None,
+            enable_rules: Vec::new(),
+            disable_rules: Vec::new(),
             socket_layer: SocketLayer::default(),
             status_file: PathBuf::from(DEFAULT_STATUS_FILE),
             ring_bytes: RingBytes::default(),

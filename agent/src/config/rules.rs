@@ -1,6 +1,7 @@
 //! The rules in use: those keymoat comes with, and the files the configuration names.
 
-use keymoat_detect::{RuleError, RuleSet};
+use super::Config;
+use keymoat_detect::{RuleError, RuleSet, UnknownRule};
 use std::path::{Path, PathBuf};
 
 /// Rule files are small; anything larger is a wrong path.
@@ -14,14 +15,20 @@ pub enum RulesError {
     TooLarge(PathBuf),
     #[error(transparent)]
     Invalid(#[from] RuleError),
+    #[error("`{key}`: {source}")]
+    Unknown { key: &'static str, source: UnknownRule },
 }
 
-/// Built-in rules and those of `files`, in this order.
-pub fn load(files: &[PathBuf]) -> Result<RuleSet, RulesError> {
+/// The built-in rules and those of the files named, switched on and off as the configuration says. What is both
+/// enabled and disabled is off.
+pub fn load(config: &Config) -> Result<RuleSet, RulesError> {
     let mut rules = RuleSet::builtin()?;
-    for file in files {
+    for file in &config.rules {
         rules.merge(read(file)?)?;
     }
+    let unknown = |key| move |source| RulesError::Unknown { key, source };
+    rules.enable(&config.enable_rules).map_err(unknown("enable_rules"))?;
+    rules.disable(&config.disable_rules).map_err(unknown("disable_rules"))?;
     Ok(rules)
 }
 

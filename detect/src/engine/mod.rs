@@ -69,7 +69,7 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Result<Detector, RuleError> {
         let mut literals: BTreeMap<&[u8], Vec<Anchor>> = BTreeMap::new();
-        for (index, rule) in rules.rules().iter().enumerate() {
+        for (index, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.on) {
             let index = u16::try_from(index)
                 .map_err(|_| rule.origin.error(Problem::TooManyRules(usize::from(u16::MAX) + 1)))?;
             for (literal, anchor) in anchors(index, rule) {
@@ -152,7 +152,17 @@ impl Detector {
 
     /// Decides everything as if nothing came after the window.
     fn finish(&self, stream: &mut Stream, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
-        for candidate in std::mem::take(&mut stream.open) {
+        let mut open = std::mem::take(&mut stream.open);
+        for candidate in &mut open {
+            let (Some(end), Some(rule)) = (candidate.end_if_ended(), self.rule(candidate.rank)) else {
+                continue;
+            };
+            if matches!(candidate.fate, Fate::Open { .. }) {
+                *candidate = narrowed(rule, Candidate { fate: Fate::Match { end }, ..*candidate }, window);
+            }
+        }
+        open.sort_by_key(Candidate::key);
+        for candidate in open {
             match candidate.end_if_ended() {
                 Some(end) if candidate.start >= stream.settled => {
                     self.report(candidate, end, window, found);
@@ -189,7 +199,7 @@ impl Detector {
         let mut walk = automaton.walk();
         let progress = automaton.advance(&mut walk, &rule.shape.right, start, window.bytes_from(start));
         if let Some(fate) = fate(rule, walk, progress, start, window) {
-            let candidate = Candidate { start, rank, fate };
+            let candidate = narrowed(rule, Candidate { start, rank, fate }, window);
             let at = stream.open.partition_point(|other| other.key() < candidate.key());
             // Two literals of one rule (`xoxe-`, `xoxe.xoxb-`) can lead to the same place.
             if stream.open.get(at).is_none_or(|other| other.key() != candidate.key()) {
@@ -201,6 +211,7 @@ impl Detector {
     /// Takes the matches in the making on over what was pushed.
     fn resume(&self, stream: &mut Stream, window: &Window<'_>) {
         let from = stream.position;
+        let mut moved = false;
         stream.open.retain_mut(|candidate| {
             let Fate::Open { mut walk, .. } = candidate.fate else { return true };
             let Some(rule) = self.rule(candidate.rank) else { return false };
@@ -210,8 +221,14 @@ impl Detector {
                 Some(fate) => candidate.fate = fate,
                 None => return false,
             }
+            let start = candidate.start;
+            *candidate = narrowed(rule, *candidate, window);
+            moved |= candidate.start != start;
             true
         });
+        if moved {
+            stream.open.sort_by_key(Candidate::key);
+        }
     }
 
     /// Reports every match that nothing still to come can win over.
@@ -262,6 +279,17 @@ fn fate(rule: &Rule, walk: Walk, progress: Progress, start: u64, window: &Window
     match progress {
         Progress::Done(end) => end.filter(holds).map(|end| Fate::Match { end }),
         Progress::Open { if_ended } => Some(Fate::Open { walk, if_ended: if_ended.filter(holds) }),
+    }
+}
+
+/// A match without what stands between its context and the secret, which is no part of either.
+fn narrowed(rule: &Rule, candidate: Candidate, window: &Window<'_>) -> Candidate {
+    match candidate.fate {
+        Fate::Match { .. } => {
+            let start = rule.shape.secret_start(candidate.start, window.bytes_from(candidate.start));
+            Candidate { start, ..candidate }
+        }
+        Fate::Open { .. } => candidate,
     }
 }
 

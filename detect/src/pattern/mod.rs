@@ -5,7 +5,7 @@ pub(crate) mod boundary;
 
 use crate::MAX_SECRET_LEN;
 use crate::error::Problem;
-use automaton::Automaton;
+use automaton::{Automaton, Progress};
 use boundary::ByteSet;
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -26,6 +26,8 @@ pub(crate) struct Shape {
     /// Bytes that may not stand directly before a match, and directly after it.
     pub(crate) left: ByteSet,
     pub(crate) right: ByteSet,
+    /// What a match starts with that is no part of the secret.
+    between: Option<Automaton>,
 }
 
 impl Shape {
@@ -42,8 +44,34 @@ impl Shape {
             lead,
             left: side(left, glue.intersection(ByteSet::token()))?,
             right: side(right, glue)?,
+            between: None,
             hir,
         })
+    }
+
+    /// The same secret after something else, whose end this pattern must tell by itself.
+    pub(crate) fn after(mut self, between: &str) -> Result<Shape, Problem> {
+        let hir = parse(between)?;
+        let properties = hir.properties();
+        if !properties.look_set().is_empty() {
+            return Err(Problem::LookAround);
+        }
+        let len = properties.maximum_len().ok_or(Problem::Unbounded)?.saturating_add(self.max_len);
+        if len > MAX_SECRET_LEN {
+            return Err(Problem::TooLong { len, max: MAX_SECRET_LEN });
+        }
+        self.between = Some(Automaton::new(&hir)?);
+        self.hir = Hir::concat(vec![hir, self.hir]);
+        Ok(self)
+    }
+
+    /// Where the secret of a match that starts at `start` begins; `bytes` are those from there on.
+    pub(crate) fn secret_start(&self, start: u64, bytes: impl Iterator<Item = u8>) -> u64 {
+        let Some(between) = &self.between else { return start };
+        let end = match between.advance(&mut between.walk(), &ByteSet::default(), start, bytes) {
+            Progress::Done(end) | Progress::Open { if_ended: end } => end,
+        };
+        end.unwrap_or(start)
     }
 
     /// The automaton, built when a literal of the rule is seen for the first time: most rules of a catalogue

@@ -49,6 +49,7 @@ struct Entry {
     id: Spanned<String>,
     name: Spanned<String>,
     severity: Severity,
+    default: Option<Choice>,
     pattern: Spanned<String>,
     prefixes: Option<Spanned<Vec<Spanned<String>>>>,
     marker: Option<Spanned<MarkerEntry>>,
@@ -56,6 +57,7 @@ struct Entry {
     variables: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     contains: Vec<Spanned<String>>,
+    between: Option<Spanned<String>>,
     left: Option<Spanned<String>>,
     right: Option<Spanned<String>>,
     home: Option<Vec<Spanned<String>>>,
@@ -67,6 +69,13 @@ struct Entry {
     attack: Vec<String>,
     positives: Spanned<Vec<Vec<Piece>>>,
     negatives: Spanned<Vec<Vec<Piece>>>,
+}
+
+/// The only thing to say: without the field a rule is on.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Choice {
+    Off,
 }
 
 #[derive(Deserialize)]
@@ -151,8 +160,14 @@ impl Source<'_> {
             (None, false) => None,
         };
         let right = entry.right.as_ref().map(|right| right.get_ref().as_str());
-        let shape =
+        let mut shape =
             Shape::new(entry.pattern.get_ref(), left, right).map_err(|problem| self.blame(entry, problem))?;
+        if let Some(between) = &entry.between {
+            if !after_context {
+                return Err(self.at(between, Problem::BetweenWithoutContext));
+            }
+            shape = shape.after(between.get_ref()).map_err(|problem| self.at(between, problem))?;
+        }
         if self.proof == Proof::Now {
             shape.automaton().map_err(|problem| self.blame(entry, problem))?;
         }
@@ -165,6 +180,8 @@ impl Source<'_> {
             name: entry.name.get_ref().clone(),
             vendor: file.vendor.get_ref().clone(),
             severity: entry.severity,
+            off_by_default: entry.default.is_some(),
+            on: entry.default.is_none(),
             pattern: entry.pattern.get_ref().clone(),
             prefixes: anchors.prefixes,
             marker: anchors.marker,

@@ -39,6 +39,10 @@ pub struct Rule {
     pub name: String,
     pub vendor: String,
     pub severity: Severity,
+    /// It guesses more than it knows: looked for only where somebody asked for it.
+    pub off_by_default: bool,
+    /// Is it looked for? [`RuleSet::enable`](crate::RuleSet::enable) changes it.
+    pub on: bool,
     /// Regex over bytes that describes the whole secret.
     pub pattern: String,
     /// Literals a secret starts with; public, so they are also what a redacted secret shows.

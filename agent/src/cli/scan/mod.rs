@@ -43,6 +43,12 @@ pub struct ScanArgs {
     /// … by this policy [default: the configuration's]
     #[arg(long, value_name = "FILE", requires = "destination")]
     pub policy: Option<PathBuf>,
+    /// Look for this rule too, although it is off; repeatable
+    #[arg(long, value_name = "ID")]
+    pub enable: Vec<String>,
+    /// Do not look for this rule; repeatable
+    #[arg(long, value_name = "ID")]
+    pub disable: Vec<String>,
     /// Take `rules`, `policy` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -70,7 +76,10 @@ pub fn run(args: &ScanArgs) -> Exit {
 fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> anyhow::Result<Exit> {
     privileges::no_core_dumps().context("secrets in memory could reach a core file")?;
     let config = config_for_anyone(args.config.as_deref())?;
-    let rules = Arc::new(rules::load(&config.rules)?);
+    let mut rules = rules::load(&config)?;
+    rules.enable(&args.enable).context("--enable")?;
+    rules.disable(&args.disable).context("--disable")?;
+    let rules = Arc::new(rules);
     let judge = judge(args, &config, &rules)?;
     let detector = Detector::new(rules)?;
     let key = fingerprint_key(&config)?;

@@ -13,6 +13,8 @@ fn args(files: &[&Path]) -> ScanArgs {
         destination: None,
         location: None,
         policy: None,
+        enable: Vec::new(),
+        disable: Vec::new(),
         config: None,
     }
 }
