@@ -120,7 +120,10 @@ fn rules_are_switched_by_id() {
     assert!(!is_on("disable_rules = ['anthropic-api-key']", "anthropic-api-key"));
     assert!(!is_on("enable_rules = ['generic-jwt']\ndisable_rules = ['generic-jwt']", "generic-jwt"));
     let error = on("enable_rules = ['jwt']").unwrap_err();
-    assert!(error.starts_with("`enable_rules`: no rule has the id `jwt`; did you mean generic-jwt"), "{error}");
+    assert!(
+        error.starts_with("`enable_rules`: no rule has the id `jwt`; did you mean generic-jwt"),
+        "{error}"
+    );
     let error = on("disable_rules = ['nothing-like-it']").unwrap_err();
     assert!(error.starts_with("`disable_rules`: ") && error.contains("`keymoat rules list`"), "{error}");
 }

@@ -184,5 +184,8 @@ fn rules_are_switched_for_one_scan() {
 
     let unknown = ScanArgs { enable: vec!["jwt".to_owned()], ..args(&[]) };
     let error = scan(&unknown, &mut io::empty(), Vec::new(), false).unwrap_err();
-    assert!(format!("{error:#}").starts_with("--enable: no rule has the id `jwt`; did you mean"), "{error:#}");
+    assert!(
+        format!("{error:#}").starts_with("--enable: no rule has the id `jwt`; did you mean"),
+        "{error:#}"
+    );
 }
