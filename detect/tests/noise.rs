@@ -81,6 +81,10 @@ fn words_and_placeholders_give_nothing() {
         https://hooks.slack.com/services/T000/B000/XXX  mongodb://user:pass@localhost
         GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json  key-value-store  glpat-<your token>  r8_g8b8a8_unorm
         #include <fw_configuration.h>  re_compile_fastmap  do_syscall_64_fastpath  dose-response
+        postgres://user:password@localhost:5432/db  postgresql://app:${DB_PASSWORD}@db/app  mysql://root@127.0.0.1/x
+        redis://cache.internal:6379/0  amqp://guest:guest@rabbit  mongodb+srv://<user>:<password>@cluster0.example.net
+        PRIVATE_KEY=0x...  OKTA_API_TOKEN=your-token  SNYK_TOKEN=${{ secrets.SNYK_TOKEN }}  API-KEY  polar_at_rest
+        sv=2022-11-02&sp=r&sig=...  PrivateKey = <base64>  sdk-0f3c2b1a-aaaa-4bbb-8ccc-1234567890ab  $2b$12$
         -----BEGIN CERTIFICATE-----  -----BEGIN PUBLIC KEY-----  secret_key_base  sk_buff  rk_live";
     assert_eq!(findings(text), [""; 0]);
 }

@@ -42,6 +42,8 @@ fn list_names_every_rule_also_the_configured_ones() {
     let (exit, text) = ask(&["list", "--config", config.to_str().unwrap()]);
     assert_eq!(exit.unwrap(), Exit::Clean);
     assert!(text.contains("anthropic-api-key") && text.contains("acme-key"), "{text}");
+    let state = |id: &str| text.lines().find(|line| line.contains(id)).unwrap().split_whitespace().nth(1);
+    assert_eq!((state("acme-key"), state("generic-jwt")), (Some("on"), Some("off")));
 
     let (_, json) = ask(&["list", "--json", "--config", config.to_str().unwrap()]);
     let ids: Vec<String> = json

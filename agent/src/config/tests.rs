@@ -34,6 +34,8 @@ fn every_key() {
         fleet_key_file = "/run/key"
         rules = ["/etc/keymoat/rules.d/own.toml"]
         policy = "/etc/keymoat/policy.toml"
+        enable_rules = ["generic-jwt"]
+        disable_rules = ["aws-access-key-id", "canary"]
         ring_bytes = 1_048_576
         max_flows = 1000
         log = "debug"
@@ -48,6 +50,8 @@ fn every_key() {
     assert!(config.include_loopback && !config.accepted_connections);
     assert_eq!(config.rules, [PathBuf::from("/etc/keymoat/rules.d/own.toml")]);
     assert_eq!(config.policy, Some(PathBuf::from("/etc/keymoat/policy.toml")));
+    assert_eq!(config.enable_rules, ["generic-jwt"]);
+    assert_eq!(config.disable_rules, ["aws-access-key-id", "canary"]);
     assert_eq!((config.ring_bytes.get(), config.max_flows.get()), (1 << 20, 1000));
     assert_eq!(config.log, LogLevel::Debug);
     assert_eq!((config.buffer.records.get(), config.buffer.bytes), (10, Buffer::default().bytes));
@@ -107,4 +111,21 @@ fn a_named_file_must_exist_and_a_good_one_is_read() {
     assert!(matches!(Config::load(Some(&path)), Err(ConfigError::TooLarge(_))));
     std::fs::write(&path, b"mode = \"\xff\"").unwrap();
     assert!(matches!(Config::load(Some(&path)), Err(ConfigError::Unreadable { .. })));
+}
+
+#[test]
+fn rules_are_switched_by_id() {
+    let on = |text: &str| rules::load(&parse(text).unwrap()).map_err(|error| error.to_string());
+    let is_on = |text: &str, id: &str| on(text).unwrap().get(id).unwrap().on;
+    assert!(!is_on("", "generic-jwt") && is_on("", "anthropic-api-key"));
+    assert!(is_on("enable_rules = ['generic-jwt']", "generic-jwt"));
+    assert!(!is_on("disable_rules = ['anthropic-api-key']", "anthropic-api-key"));
+    assert!(!is_on("enable_rules = ['generic-jwt']\ndisable_rules = ['generic-jwt']", "generic-jwt"));
+    let error = on("enable_rules = ['jwt']").unwrap_err();
+    assert!(
+        error.starts_with("`enable_rules`: no rule has the id `jwt`; did you mean generic-jwt"),
+        "{error}"
+    );
+    let error = on("disable_rules = ['nothing-like-it']").unwrap_err();
+    assert!(error.starts_with("`disable_rules`: ") && error.contains("`keymoat rules list`"), "{error}");
 }

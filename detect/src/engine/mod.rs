@@ -164,7 +164,7 @@ impl Detector {
         open.sort_by_key(Candidate::key);
         for candidate in open {
             match candidate.end_if_ended() {
-                Some(end) if candidate.start >= stream.settled => {
+                Some(end) if candidate.from >= stream.settled => {
                     self.report(candidate, end, window, found);
                     stream.settled = end;
                 }
@@ -172,7 +172,7 @@ impl Detector {
                 None => stream.open.push(candidate),
             }
         }
-        stream.open.retain(|candidate| candidate.start >= stream.settled);
+        stream.open.retain(|candidate| candidate.from >= stream.settled);
     }
 
     /// One or more literals end at the stream's position.
@@ -199,10 +199,11 @@ impl Detector {
         let mut walk = automaton.walk();
         let progress = automaton.advance(&mut walk, &rule.shape.right, start, window.bytes_from(start));
         if let Some(fate) = fate(rule, walk, progress, start, window) {
-            let candidate = narrowed(rule, Candidate { start, rank, fate }, window);
+            let candidate = narrowed(rule, Candidate { start, from: start, rank, fate }, window);
             let at = stream.open.partition_point(|other| other.key() < candidate.key());
             // Two literals of one rule (`xoxe-`, `xoxe.xoxb-`) can lead to the same place.
-            if stream.open.get(at).is_none_or(|other| other.key() != candidate.key()) {
+            let same = |other: &Candidate| other.key() == candidate.key() && other.from == candidate.from;
+            if !stream.open.get(at).is_some_and(same) {
                 stream.open.insert(at, candidate);
             }
         }
@@ -238,7 +239,7 @@ impl Detector {
         }
         let mut done = 0;
         for &candidate in &stream.open {
-            if candidate.start >= stream.settled {
+            if candidate.from >= stream.settled {
                 let Fate::Match { end } = candidate.fate else { break };
                 // A literal still to come may belong to a secret that starts up to `reach` bytes before it.
                 if candidate.start + self.reach > stream.position {

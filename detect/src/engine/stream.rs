@@ -77,6 +77,8 @@ impl std::fmt::Debug for Stream {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) start: u64,
+    /// Where its pattern begins to match: the start, or the end of the context before it.
+    pub(crate) from: u64,
     /// Lower wins at the same start.
     pub(crate) rank: Rank,
     pub(crate) fate: Fate,

@@ -238,3 +238,23 @@ fn a_configuration_that_is_wrong_stops_the_scan() {
     let args = ScanArgs { config: Some(PathBuf::from("/nothing/here.toml")), ..args(&[]) };
     assert!(scan(&args, &mut io::empty(), io::sink(), false).is_err());
 }
+
+#[test]
+fn rules_are_switched_for_one_scan() {
+    let jwt = format!("eyJhbGciOiJIUzI1NiJ9.eyJ{}.{}\n", "a1B2".repeat(20), "c3D4".repeat(11));
+    assert_eq!(run(&args(&[]), &mut jwt.as_bytes()).0, Exit::Clean);
+    let with_it = ScanArgs { enable: vec!["generic-jwt".to_owned()], ..args(&[]) };
+    let (exit, out) = run(&with_it, &mut jwt.as_bytes());
+    assert!(exit == Exit::Findings && out.contains("[generic-jwt]"), "{out}");
+
+    let without = ScanArgs { disable: vec!["anthropic-api-key".to_owned()], ..args(&[]) };
+    let (_, out) = run(&without, &mut key().as_bytes());
+    assert!(!out.contains("[anthropic-api-key]"), "{out}");
+
+    let unknown = ScanArgs { enable: vec!["jwt".to_owned()], ..args(&[]) };
+    let error = scan(&unknown, &mut io::empty(), Vec::new(), false).unwrap_err();
+    assert!(
+        format!("{error:#}").starts_with("--enable: no rule has the id `jwt`; did you mean"),
+        "{error:#}"
+    );
+}
