@@ -1,5 +1,7 @@
 //! What can be wrong with a rule file, said so that its author can repair it.
 
+use crate::rules::{Mistake, Unsupported};
+
 /// A rule file that cannot be used: where, and what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{origin}:{line}:{column}: {problem}")]
@@ -76,6 +78,10 @@ pub enum Problem {
     FewSamples { field: &'static str, found: usize },
     #[error("more than {0} rules at once")]
     TooManyRules(usize),
+    #[error(transparent)]
+    Gitleaks(Mistake),
+    #[error(transparent)]
+    Unsupported(Unsupported),
 }
 
 impl RuleError {
