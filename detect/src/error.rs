@@ -85,6 +85,11 @@ pub enum Problem {
 }
 
 impl RuleError {
+    /// Is it the reason why a rule of a gitleaks file, itself right, is not used?
+    pub fn is_unused_rule(&self) -> bool {
+        matches!(&self.problem, Problem::Unsupported(what) if what.is_unused_rule())
+    }
+
     /// The problem at a byte offset of the text.
     pub(crate) fn at(origin: &str, text: &str, offset: usize, problem: Problem) -> RuleError {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);

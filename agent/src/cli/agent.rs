@@ -46,6 +46,9 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let rules = Arc::new(rules::load(&config.rules)?);
+    for problem in rules.unsupported() {
+        tracing::warn!("{problem}");
+    }
     let detector = Arc::new(Detector::new(rules)?);
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {

@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 const SHORTEST: usize = 3;
 /// More of them say little.
 const MOST: usize = 64;
+/// Larger classes are not spelled out: a letter in either case has two.
+const CLASS: usize = 2;
 
 /// Parts of a sequence that are looked at from each place on: no literal is longer.
 const AHEAD: usize = 32;
@@ -28,7 +30,7 @@ pub(super) fn required(hir: &Hir) -> Option<Vec<String>> {
 
 /// The literals one of which a match of this sequence starts with.
 fn starts<'a>(parts: impl Iterator<Item = &'a Hir>) -> Option<Vec<String>> {
-    let found = Extractor::new().extract(&Hir::concat(parts.cloned().collect()));
+    let found = Extractor::new().limit_class(CLASS).extract(&Hir::concat(parts.cloned().collect()));
     let mut texts = BTreeSet::new();
     for literal in found.literals()? {
         // Cut off in the middle of a character, or no text at all: of no use in a rule's list of keywords.

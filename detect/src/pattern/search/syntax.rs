@@ -51,7 +51,13 @@ fn escape(rest: &mut Peekable<Chars<'_>>, out: &mut String) {
         // `\p{Greek}`, `\x{7f}`: these braces belong to the escape.
         Some(c @ ('p' | 'P' | 'x')) => {
             out.extend(['\\', c]);
-            out.extend(rest.next_if_eq(&'{'));
+            if let Some(brace) = rest.next_if_eq(&'{') {
+                out.push(brace);
+                while let Some(c) = rest.next_if(|c| *c != '}') {
+                    out.push(c);
+                }
+                out.extend(rest.next());
+            }
         }
         Some(c) => out.extend(['\\', c]),
         None => out.push('\\'),
