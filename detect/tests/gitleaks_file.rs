@@ -1,5 +1,7 @@
 //! gitleaks' rule files: every field, what is wrong in a file, and what means nothing here, each with its place.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
+
 use keymoat_detect::{Detector, Problem, RuleError, RuleSet, Severity, Unsupported};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -187,7 +189,9 @@ fn rules_that_traffic_cannot_meet_are_named() {
         assert!(load(&text).rules().is_empty());
     }
     // Their twins.
-    for text in [rule(""), rule("skipReport = false\nrequired = []"), rule("keywords = []")] {
+    for text in
+        [rule(""), rule("skipReport = false\nrequired = []"), rule("keywords = []"), rule("path = ''")]
+    {
         assert!(load(&text).unsupported().is_empty() && load(&text).rules().len() == 1);
     }
 }

@@ -1,5 +1,7 @@
 //! Rules of gitleaks over streams: however the bytes are cut, the findings are the same.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
+
 use keymoat_detect::{Detector, MAX_BYTES_HELD, Match, RuleSet, Stream};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};

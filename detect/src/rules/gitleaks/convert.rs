@@ -114,11 +114,12 @@ impl<'a> Reader<'a> {
             );
         }
         // Read also where the rule is not used: a mistake stays one.
-        let path = entry.path.as_ref().map(|path| self.hir(path)).transpose()?;
+        let path = given(entry.path.as_ref());
+        path.map(|path| self.hir(path)).transpose()?;
         let keywords = self.keywords(entry.keywords.as_ref())?;
         let mut allowlists = self.own_allowlists(entry)?;
-        let Some(regex) = &entry.regex else {
-            match &entry.path {
+        let Some(regex) = given(entry.regex.as_ref()) else {
+            match path {
                 Some(path) => self.note(path, Unsupported::PathOnly(id.clone())),
                 None => self.note(&entry.id, Unsupported::NoRegex(id.clone())),
             }
@@ -128,7 +129,7 @@ impl<'a> Reader<'a> {
             self.note(regex, Unsupported::Unicode(id.clone()));
             return Ok(None);
         };
-        if self.is_limited(entry, path.is_some()) {
+        if self.is_limited(entry, path) {
             return Ok(None);
         }
         allowlists.extend(global.targeted.get(id.as_str()).into_iter().flatten().cloned());
@@ -155,9 +156,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Conditions that traffic cannot meet.
-    fn is_limited(&mut self, entry: &Entry, has_path: bool) -> bool {
+    fn is_limited(&mut self, entry: &Entry, path: Option<&Text>) -> bool {
         let id = entry.id.get_ref();
-        if let (Some(path), true) = (&entry.path, has_path) {
+        if let Some(path) = path {
             self.note(path, Unsupported::PathCondition(id.clone()));
         } else if let Some(required) = entry.required.as_ref().filter(|list| !list.get_ref().is_empty()) {
             self.note(required, Unsupported::Required(id.clone()));
@@ -366,4 +367,9 @@ impl<'a> Reader<'a> {
         };
         self.mistake(place, mistake)
     }
+}
+
+/// To gitleaks an empty text is none.
+fn given(text: Option<&Text>) -> Option<&Text> {
+    text.filter(|text| !text.get_ref().is_empty())
 }
