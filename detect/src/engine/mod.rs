@@ -266,24 +266,30 @@ impl Detector {
                 if candidate.start + self.reach > stream.position || searched_from <= candidate.start {
                     break;
                 }
-                if !candidate.rank.is_searched() {
-                    self.report(candidate, end, window, found);
-                    stream.settled = end;
-                } else if !rivals(&stream.open, index, end)
-                    .any(|rival| matches!(rival.fate, Fate::Match { .. }))
-                {
-                    // The same for a match that is not searched for and would overlap this one.
-                    let undecided = end + self.anchored_reach > stream.position;
-                    if undecided || rivals(&stream.open, index, end).next().is_some() {
-                        break;
+                match self.stands(&stream.open, index, end, stream.position) {
+                    Some(true) => {
+                        self.report(candidate, end, window, found);
+                        stream.settled = end;
                     }
-                    self.report(candidate, end, window, found);
-                    stream.settled = end;
+                    Some(false) => {}
+                    None => break,
                 }
             }
             done += 1;
         }
         stream.open.drain(..done);
+    }
+
+    /// Does no match win over this one that starts in the midst of it? None if that is still open.
+    fn stands(&self, open: &[Candidate], index: usize, end: u64, position: u64) -> Option<bool> {
+        if !open.get(index)?.rank.is_searched() {
+            return Some(true);
+        }
+        if rivals(open, index, end).any(|rival| matches!(rival.fate, Fate::Match { .. })) {
+            return Some(false);
+        }
+        let decided = end + self.anchored_reach <= position && rivals(open, index, end).next().is_none();
+        decided.then_some(true)
     }
 
     fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
