@@ -1,5 +1,7 @@
 //! What can be wrong with a rule file, said so that its author can repair it.
 
+use crate::rules::{Mistake, Unsupported};
+
 /// A rule file that cannot be used: where, and what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{origin}:{line}:{column}: {problem}")]
@@ -80,6 +82,10 @@ pub enum Problem {
     FewSamples { field: &'static str, found: usize },
     #[error("more than {0} rules at once")]
     TooManyRules(usize),
+    #[error(transparent)]
+    Gitleaks(Mistake),
+    #[error(transparent)]
+    Unsupported(Unsupported),
 }
 
 /// An id that no rule has.
@@ -92,6 +98,11 @@ pub struct UnknownRule {
 }
 
 impl RuleError {
+    /// Is it the reason why a rule of a gitleaks file, itself right, is not used?
+    pub fn is_unused_rule(&self) -> bool {
+        matches!(&self.problem, Problem::Unsupported(what) if what.is_unused_rule())
+    }
+
     /// The problem at a byte offset of the text.
     pub(crate) fn at(origin: &str, text: &str, offset: usize, problem: Problem) -> RuleError {
         let (line, column) = position(text, offset);

@@ -27,9 +27,10 @@ pub use fingerprint::Fingerprinter;
 pub use inspect::text;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};
-pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};
+pub use rules::{Marker, Mistake, Origin, Rule, RuleSet, Severity, Unsupported, is_home, is_usual};
 
 /// Longest secret a rule may describe. It bounds what a [`Stream`] can hold, whatever the traffic does.
 pub const MAX_SECRET_LEN: usize = 4000;
-/// Most bytes a [`Stream`] ever keeps: a secret, the literal before it, and what decides its boundaries.
-pub const MAX_BYTES_HELD: usize = 4096;
+/// Most bytes a [`Stream`] ever keeps. With keymoat's own rules it is a third of this: a secret, the literal before
+/// it, and what decides its boundaries. Rules of gitleaks add what has to be searched around a keyword.
+pub const MAX_BYTES_HELD: usize = 12 * 1024;

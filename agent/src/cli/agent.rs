@@ -53,6 +53,9 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
             "the entry `{entry}` of the policy expired at {end}: remove it, or give it another end"
         );
     }
+    for problem in rules.unsupported() {
+        tracing::warn!("{problem}");
+    }
     let detector = Arc::new(Detector::new(rules)?);
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {

@@ -100,6 +100,7 @@ mod tests {
             "rules list",
             "rules show anthropic-api-key",
             "rules check f.toml",
+            "rules check --strict gitleaks.toml",
         ] {
             let words = std::iter::once("keymoat").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -1,6 +1,7 @@
 //! `keymoat rules`: what is looked for, what one rule means, and whether a rule file is right.
 //!
-//! Exit status of `check`: 0 all is well, 1 a rule does not do what its samples say, 2 the file cannot be used.
+//! Exit status of `check`: 0 all is well, 1 a rule does not do what its samples say (with `--strict`: or a part of a
+//! gitleaks file has no effect), 2 the file cannot be used.
 
 use super::{Exit, complain, config_for_anyone};
 use crate::config::rules::{self, RulesError};
@@ -38,8 +39,11 @@ enum Verb {
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Is a rule file right? Runs its positives and negatives too
+    /// Is a rule file right? Runs its positives and negatives too, and names what of a gitleaks file has no effect
     Check {
+        /// A part of a gitleaks file that has no effect is a failure
+        #[arg(long)]
+        strict: bool,
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
@@ -64,7 +68,7 @@ fn answer(args: &RulesArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
         Verb::List { json: true } => list_json(&in_use()?, out)?,
         Verb::List { json: false } => list(&in_use()?, out)?,
         Verb::Show { id } => show(in_use()?, id, out)?,
-        Verb::Check { file } => return check(file, out),
+        Verb::Check { file, strict } => return check(file, *strict, out),
     }
     Ok(Exit::Clean)
 }
@@ -177,22 +181,38 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn check(file: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {
+fn check(file: &Path, strict: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {
     let own = match rules::read(file) {
         Err(RulesError::Unreadable { path, source }) => anyhow::bail!("{}: {source}", path.display()),
         other => other?,
     };
     let count = own.rules().len();
     // The built-in rules are right by themselves: whatever fails now is this file's doing.
-    let failures = beside_the_built_in(file, own)?.check()?;
+    let all = beside_the_built_in(file, own)?;
+    let failures = all.check()?;
     for failure in &failures {
         writeln!(out, "{}", escape(&failure.to_string()))?;
+    }
+    let unsupported = all.unsupported();
+    for problem in unsupported {
+        writeln!(out, "{}", escape(&problem.to_string()))?;
     }
     if !failures.is_empty() {
         return Ok(Exit::Findings);
     }
-    writeln!(out, "{}: right, rules: {count}", escape(&file.to_string_lossy()))?;
-    Ok(Exit::Clean)
+    let name = file.to_string_lossy();
+    let name = escape(&name);
+    if unsupported.is_empty() {
+        writeln!(out, "{name}: right, rules: {count}")?;
+        return Ok(Exit::Clean);
+    }
+    let unused = unsupported.iter().filter(|problem| problem.is_unused_rule()).count();
+    let (of, parts) = (count + unused, unsupported.len());
+    writeln!(
+        out,
+        "{name}: {count} of {of} rules work; named above, without effect here or changed: {parts}"
+    )?;
+    Ok(if strict { Exit::Findings } else { Exit::Clean })
 }
 
 /// The set in which the file's rules will work. A built-in file is checked as it is: its rules are there already.

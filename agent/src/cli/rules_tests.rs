@@ -109,3 +109,44 @@ fn check_says_where_a_file_is_wrong() {
     let error = ask(&["check", &path]).0.unwrap_err().to_string();
     assert!(error.contains("anthropic-api-key"), "{error}");
 }
+
+/// Two rules that work, one that cannot, and an allowlist that does half of its work.
+const GITLEAKS: &str = r#"
+[[rules]]
+id = "zap-key"
+description = "Zap key"
+regex = '''zap=([a-z0-9]{12})'''
+[[rules]]
+id = "anthropic-api-key"
+regex = '''anthropic=([a-z0-9]{12})'''
+[[rules]]
+id = "p12"
+path = '''\.p12$'''
+[allowlist]
+paths = ['''go\.sum''']
+stopwords = ["example"]
+"#;
+
+#[test]
+fn check_names_what_of_a_gitleaks_file_has_no_effect() {
+    let (_directory, path) = file("gitleaks.toml", GITLEAKS);
+    let (exit, text) = ask(&["check", &path]);
+    assert_eq!(exit.unwrap(), Exit::Clean, "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with(&format!("{path}:11:8: ")) && lines[0].contains("`p12`"), "{text}");
+    assert!(lines[1].starts_with(&format!("{path}:13:9: ")) && lines[1].contains("`paths`"), "{text}");
+    assert!(lines[2].contains("`gitleaks-anthropic-api-key` in findings"), "{text}");
+    assert!(lines[3].contains("2 of 3 rules work"), "{text}");
+    assert_eq!(ask(&["check", "--strict", &path]).0.unwrap(), Exit::Findings);
+}
+
+#[test]
+fn check_is_content_with_a_gitleaks_file_that_works() {
+    let (_directory, path) = file("any.toml", &GITLEAKS[..GITLEAKS.find("[[rules]]\nid = \"anth").unwrap()]);
+    let (exit, text) = ask(&["check", "--strict", &path]);
+    assert_eq!(exit.unwrap(), Exit::Clean);
+    assert!(text.contains("right, rules: 1"), "{text}");
+    let (_directory, path) = file("any.toml", &GITLEAKS.replace("stopwords", "stop_words"));
+    let error = ask(&["check", &path]).0.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{path}:14:1: ")) && error.contains("stop_words"), "{error}");
+}

@@ -12,22 +12,21 @@ use aho_corasick::{Anchored, BuildError, MatchKind, StartKind, dfa};
 pub(crate) struct Literals {
     automaton: dfa::DFA,
     start: StateID,
-    /// None if a literal is too short to be filtered: the automaton then sees every byte.
+    /// None if a literal is too short to be filtered, or may stand in either case: the automaton then sees every byte.
     filter: Option<(Filter, Depths)>,
 }
 
 impl Literals {
     pub(crate) fn new<'a>(literals: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Literals, BuildError> {
-        // The crate's own prefilters help with a handful of literals; with hundreds they only cost.
-        let automaton = dfa::DFA::builder()
-            .match_kind(MatchKind::Standard)
-            .start_kind(StartKind::Unanchored)
-            .prefilter(false)
-            .build(literals.clone())?;
-        // Cannot fail: unanchored is what was built.
-        let start = automaton.start_state(Anchored::No).unwrap_or_default();
+        let (automaton, start) = build(literals.clone(), false)?;
         let filter = Filter::new(literals).map(|filter| (filter, Depths::new(&automaton, start)));
         Ok(Literals { automaton, start, filter })
+    }
+
+    /// Literals whose ASCII letters may stand in either case. The automaton sees every byte.
+    pub(crate) fn folded<'a>(literals: impl Iterator<Item = &'a [u8]>) -> Result<Literals, BuildError> {
+        let (automaton, start) = build(literals, true)?;
+        Ok(Literals { automaton, start, filter: None })
     }
 
     /// The state before any byte was seen.
@@ -118,6 +117,22 @@ impl Literals {
     fn is_hit(&self, state: StateID) -> bool {
         self.automaton.is_special(state) && self.automaton.is_match(state)
     }
+}
+
+fn build<'a>(
+    literals: impl Iterator<Item = &'a [u8]>,
+    fold: bool,
+) -> Result<(dfa::DFA, StateID), BuildError> {
+    // The crate's own prefilters help with a handful of literals; with hundreds they only cost.
+    let automaton = dfa::DFA::builder()
+        .match_kind(MatchKind::Standard)
+        .start_kind(StartKind::Unanchored)
+        .ascii_case_insensitive(fold)
+        .prefilter(false)
+        .build(literals)?;
+    // Cannot fail: unanchored is what was built.
+    let start = automaton.start_state(Anchored::No).unwrap_or_default();
+    Ok((automaton, start))
 }
 
 /// How many bytes of a literal are under way in each state of the automaton, as far as they are fewer than

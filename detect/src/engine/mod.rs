@@ -3,9 +3,13 @@
 //! Precedence: of two overlapping matches the one that starts first wins; at the same start the one with the
 //! longer literal, then the one whose rule comes first. A match is reported once nothing that can still come
 //! could win over it, which is what makes the findings independent of how the bytes were cut.
+//!
+//! Rules of gitleaks are found in another way ([`search`]). Their matches give way to every other match they
+//! overlap, so such rules change nothing about what the others find.
 
 mod filter;
 mod literals;
+mod search;
 mod stream;
 mod window;
 
@@ -16,8 +20,10 @@ use crate::pattern::automaton::{Progress, Walk};
 use crate::pattern::boundary::{LOOK_BEHIND, left_is_free};
 use crate::rules::Rule;
 use crate::rules::RuleSet;
+use aho_corasick::BuildError;
 use aho_corasick::automaton::StateID;
 use literals::Literals;
+use search::Searcher;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +57,10 @@ pub struct Detector {
     /// By the literal's number: the rules it can mean.
     anchors: Vec<Vec<Anchor>>,
     /// Longest way back from the end of a literal to the start of its secret.
+    anchored_reach: u64,
+    /// None without rules that are searched for.
+    searcher: Option<Searcher>,
+    /// Longest way back from the end of a literal or keyword to the start of a secret.
     reach: u64,
     /// Tells the states of two automata apart.
     id: u32,
@@ -64,6 +74,9 @@ struct Anchor {
     most_back: u64,
 }
 
+/// Bytes that are searched before the literals in them are looked for.
+const BLOCK: usize = 4 << 10;
+
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 impl Detector {
@@ -76,16 +89,19 @@ impl Detector {
                 literals.entry(literal).or_default().push(anchor);
             }
         }
-        let found_by = Literals::new(literals.keys().copied()).map_err(|error| RuleError {
+        let too_large = |error: BuildError| RuleError {
             origin: "rules".to_owned(),
             line: 0,
             column: 0,
             problem: Problem::BadPattern(error.to_string()),
-        })?;
+        };
+        let found_by = Literals::new(literals.keys().copied()).map_err(too_large)?;
+        let searcher = Searcher::new(rules.rules()).map_err(too_large)?;
         let anchors: Vec<Vec<Anchor>> = literals.into_values().collect();
-        let reach = anchors.iter().flatten().map(|anchor| anchor.most_back).max().unwrap_or(0);
+        let anchored_reach = anchors.iter().flatten().map(|anchor| anchor.most_back).max().unwrap_or(0);
+        let reach = searcher.as_ref().map_or(0, |searcher| searcher.before).max(anchored_reach);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Detector { rules, literals: found_by, anchors, reach, id })
+        Ok(Detector { rules, literals: found_by, anchors, anchored_reach, searcher, reach, id })
     }
 
     pub fn rules(&self) -> &RuleSet {
@@ -111,6 +127,7 @@ impl Detector {
         if stream.detector != self.id {
             // A new flow, or one whose rules were replaced: candidates of other rules mean nothing here.
             stream.open.clear();
+            stream.searching = None;
             (stream.detector, stream.state) = (self.id, self.literals.start());
         }
         let base = stream.base();
@@ -128,7 +145,8 @@ impl Detector {
     /// Decides as if nothing came after what was pushed. More may be pushed afterwards: a secret that was
     /// reported is not reported again, one that was incomplete can still be completed.
     pub fn flush(&self, stream: &mut Stream, found: &mut dyn FnMut(Match<'_>)) {
-        if stream.detector != self.id || stream.open.is_empty() {
+        let waits = stream.searching.as_ref().is_some_and(|searching| searching.waits());
+        if stream.detector != self.id || stream.open.is_empty() && !waits {
             return;
         }
         let base = stream.base();
@@ -140,18 +158,35 @@ impl Detector {
 
     /// Takes the stream to the window's end.
     fn pass(&self, stream: &mut Stream, window: &Window<'_>, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
-        let before = window.end() - bytes.len() as u64;
-        stream.state = self.literals.walk(stream.state, bytes, |end, state| {
-            stream.position = before + end as u64;
-            self.hit(stream, window, state);
+        // What waits for searches waits for keywords first: a large buffer is searched while it is walked.
+        let block = if self.searcher.is_some() { BLOCK } else { bytes.len().max(1) };
+        let mut before = window.end() - bytes.len() as u64;
+        for bytes in bytes.chunks(block) {
+            self.search(stream, window, before, bytes);
+            stream.state = self.literals.walk(stream.state, bytes, |end, state| {
+                stream.position = before + end as u64;
+                self.hit(stream, window, state);
+                self.settle(stream, window, found);
+            });
+            before += bytes.len() as u64;
+            stream.position = before;
             self.settle(stream, window, found);
-        });
-        stream.position = window.end();
-        self.settle(stream, window, found);
+        }
+    }
+
+    /// Looks for keywords in the next bytes, and searches where it is time to.
+    fn search(&self, stream: &mut Stream, window: &Window<'_>, before: u64, bytes: &[u8]) {
+        let Some(searcher) = &self.searcher else { return };
+        let searching = stream.searching.get_or_insert_with(|| Box::new(searcher.begin()));
+        searcher.walk(searching, before, bytes);
+        searcher.search(searching, window, before + bytes.len() as u64, false, &mut stream.open);
     }
 
     /// Decides everything as if nothing came after the window.
     fn finish(&self, stream: &mut Stream, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
+        if let (Some(searcher), Some(searching)) = (&self.searcher, &mut stream.searching) {
+            searcher.search(searching, window, window.end(), true, &mut stream.open);
+        }
         let mut open = std::mem::take(&mut stream.open);
         for candidate in &mut open {
             let (Some(end), Some(rule)) = (candidate.end_if_ended(), self.rule(candidate.rank)) else {
@@ -162,11 +197,14 @@ impl Detector {
             }
         }
         open.sort_by_key(Candidate::key);
-        for candidate in open {
+        for (index, &candidate) in open.iter().enumerate() {
             match candidate.end_if_ended() {
                 Some(end) if candidate.from >= stream.settled => {
-                    self.report(candidate, end, window, found);
-                    stream.settled = end;
+                    let mut rivals = rivals(&open, index, end);
+                    if !rivals.any(|rival| rival.end_if_ended().is_some()) {
+                        self.report(candidate, end, window, found);
+                        stream.settled = end;
+                    }
                 }
                 Some(_) => {}
                 None => stream.open.push(candidate),
@@ -189,15 +227,17 @@ impl Detector {
     }
 
     fn consider(&self, stream: &mut Stream, window: &Window<'_>, rank: Rank, start: u64) {
-        let Some(rule) = self.rule(rank) else { return };
+        let Some((rule, shape)) = self.rule(rank).and_then(|rule| Some((rule, rule.shape()?))) else {
+            return;
+        };
         let before = |distance: usize| window.byte(start.checked_sub(distance as u64)?);
-        if start < window.base().max(stream.settled) || !left_is_free(&rule.shape.left, before) {
+        if start < window.base().max(stream.settled) || !left_is_free(&shape.left, before) {
             return;
         }
         // Cannot fail here: a user's rules were compiled when they were read, the built-in ones by the tests.
-        let Ok(automaton) = rule.shape.automaton() else { return };
+        let Ok(automaton) = shape.automaton() else { return };
         let mut walk = automaton.walk();
-        let progress = automaton.advance(&mut walk, &rule.shape.right, start, window.bytes_from(start));
+        let progress = automaton.advance(&mut walk, &shape.right, start, window.bytes_from(start));
         if let Some(fate) = fate(rule, walk, progress, start, window) {
             let candidate = narrowed(rule, Candidate { start, from: start, rank, fate }, window);
             let at = stream.open.partition_point(|other| other.key() < candidate.key());
@@ -215,9 +255,10 @@ impl Detector {
         let mut moved = false;
         stream.open.retain_mut(|candidate| {
             let Fate::Open { mut walk, .. } = candidate.fate else { return true };
-            let Some(rule) = self.rule(candidate.rank) else { return false };
-            let Ok(automaton) = rule.shape.automaton() else { return false };
-            let progress = automaton.advance(&mut walk, &rule.shape.right, from, window.bytes_from(from));
+            let rule = self.rule(candidate.rank);
+            let Some((rule, shape)) = rule.and_then(|rule| Some((rule, rule.shape()?))) else { return false };
+            let Ok(automaton) = shape.automaton() else { return false };
+            let progress = automaton.advance(&mut walk, &shape.right, from, window.bytes_from(from));
             match fate(rule, walk, progress, candidate.start, window) {
                 Some(fate) => candidate.fate = fate,
                 None => return false,
@@ -238,19 +279,38 @@ impl Detector {
             return;
         }
         let mut done = 0;
-        for &candidate in &stream.open {
+        let searched_from = stream.searching.as_ref().map_or(u64::MAX, |searching| searching.first());
+        for (index, &candidate) in stream.open.iter().enumerate() {
             if candidate.from >= stream.settled {
                 let Fate::Match { end } = candidate.fate else { break };
                 // A literal still to come may belong to a secret that starts up to `reach` bytes before it.
-                if candidate.start + self.reach > stream.position {
+                if candidate.start + self.reach > stream.position || searched_from <= candidate.start {
                     break;
                 }
-                self.report(candidate, end, window, found);
-                stream.settled = end;
+                match self.stands(&stream.open, index, end, stream.position) {
+                    Some(true) => {
+                        self.report(candidate, end, window, found);
+                        stream.settled = end;
+                    }
+                    Some(false) => {}
+                    None => break,
+                }
             }
             done += 1;
         }
         stream.open.drain(..done);
+    }
+
+    /// Does no match win over this one that starts in the midst of it? None if that is still open.
+    fn stands(&self, open: &[Candidate], index: usize, end: u64, position: u64) -> Option<bool> {
+        if !open.get(index)?.rank.is_searched() {
+            return Some(true);
+        }
+        if rivals(open, index, end).any(|rival| matches!(rival.fate, Fate::Match { .. })) {
+            return Some(false);
+        }
+        let decided = end + self.anchored_reach <= position && rivals(open, index, end).next().is_none();
+        decided.then_some(true)
     }
 
     fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
@@ -266,12 +326,23 @@ impl Detector {
     fn kept_from(&self, stream: &Stream, base: u64) -> u64 {
         let next_hit = (stream.position + 1).saturating_sub(self.reach + LOOK_BEHIND as u64);
         let first_open = stream.open.first().map_or(next_hit, |candidate| candidate.start);
-        next_hit.min(first_open).max(base)
+        let searched = self
+            .searcher
+            .as_ref()
+            .map_or(next_hit, |searcher| searcher.kept_from(stream.searching.as_deref(), stream.position));
+        next_hit.min(first_open).min(searched).max(base)
     }
 
     fn rule(&self, rank: Rank) -> Option<&Rule> {
         self.rules.rules().get(usize::from(rank.rule))
     }
+}
+
+/// The candidates that overlap a match that was searched for, and win over it. Those before it are decided already.
+fn rivals(open: &[Candidate], index: usize, end: u64) -> impl Iterator<Item = &Candidate> {
+    let searched = open.get(index).is_some_and(|candidate| candidate.rank.is_searched());
+    let later = open.get(index + 1..).filter(|_| searched).unwrap_or_default();
+    later.iter().take_while(move |rival| rival.start < end).filter(|rival| !rival.rank.is_searched())
 }
 
 /// What the walk's progress means for the candidate; none if it failed.
@@ -287,7 +358,8 @@ fn fate(rule: &Rule, walk: Walk, progress: Progress, start: u64, window: &Window
 fn narrowed(rule: &Rule, candidate: Candidate, window: &Window<'_>) -> Candidate {
     match candidate.fate {
         Fate::Match { .. } => {
-            let start = rule.shape.secret_start(candidate.start, window.bytes_from(candidate.start));
+            let Some(shape) = rule.shape() else { return candidate };
+            let start = shape.secret_start(candidate.start, window.bytes_from(candidate.start));
             Candidate { start, ..candidate }
         }
         Fate::Open { .. } => candidate,
@@ -311,10 +383,7 @@ fn contains_all(rule: &Rule, start: u64, end: u64, window: &Window<'_>) -> bool 
 
 /// The literals by which a rule is found.
 fn anchors(index: u16, rule: &Rule) -> impl Iterator<Item = (&[u8], Anchor)> {
-    let rank = move |literal: &str| Rank {
-        vagueness: u16::MAX - u16::try_from(literal.len()).unwrap_or(u16::MAX),
-        rule: index,
-    };
+    let rank = move |literal: &str| Rank::anchored(index, literal.len());
     let prefixes = rule.prefixes.iter().map(move |prefix| {
         let back = prefix.len() as u64;
         (prefix.as_bytes(), Anchor { rank: rank(prefix), least_back: back, most_back: back })

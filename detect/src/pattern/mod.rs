@@ -1,7 +1,9 @@
-//! A rule's pattern: what can be read off the regex without running it, and the automaton that runs it.
+//! A rule's pattern: what can be read off the regex without running it, and the automaton that runs it. A
+//! [`search`] is the other kind: a regex for which a stretch of text is searched.
 
 pub(crate) mod automaton;
 pub(crate) mod boundary;
+pub(crate) mod search;
 
 use crate::MAX_SECRET_LEN;
 use crate::error::Problem;

@@ -1,5 +1,6 @@
 //! The rule file: TOML as people write it, checked field by field. `docs/rules.md` is its manual.
 
+use super::rule::Finder;
 use super::sample::{self, Piece};
 use super::{Marker, Origin, Rule, Severity, home};
 use crate::error::{Problem, RuleError};
@@ -195,7 +196,7 @@ impl Source<'_> {
             positives: self.samples("positives", &entry.positives)?,
             negatives: self.samples("negatives", &entry.negatives)?,
             origin: Origin { file: id.origin, line: id.line, column: id.column },
-            shape: Arc::new(shape),
+            finder: Finder::Shape(Arc::new(shape)),
         })
     }
 

@@ -1,12 +1,15 @@
 //! All rules in use.
 
 pub(crate) mod file;
+mod gitleaks;
 pub(crate) mod home;
 mod rule;
 mod sample;
 
 pub use crate::pattern::Marker;
+pub use gitleaks::{Mistake, Unsupported};
 pub use home::{is_home, is_usual};
+pub(crate) use rule::Finder;
 pub use rule::{Origin, Rule, Severity};
 
 use crate::error::{Problem, RuleError, UnknownRule};
@@ -19,6 +22,7 @@ static BUILTIN: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/builtin.rs
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<Rule>,
+    unsupported: Vec<RuleError>,
 }
 
 impl RuleSet {
@@ -27,26 +31,49 @@ impl RuleSet {
         let mut all = RuleSet::default();
         for (origin, text) in BUILTIN {
             // Their patterns are proved by the tests and compiled when first needed.
-            all.merge(RuleSet { rules: file::parse(origin, text, Proof::Later)? })?;
+            let rules = file::parse(origin, text, Proof::Later)?;
+            all.merge(RuleSet { rules, unsupported: Vec::new() })?;
         }
         Ok(all)
     }
 
-    /// Rules from the text of one file; `origin` is the name that messages give it.
+    /// Rules from the text of one file, keymoat's own kind or gitleaks'; `origin` is the name that messages give it.
     pub fn from_toml(origin: &str, text: &str) -> Result<RuleSet, RuleError> {
-        file::parse(origin, text, Proof::Now).map(|rules| RuleSet { rules })
+        let (rules, unsupported) = if gitleaks::is_gitleaks(origin, text) {
+            gitleaks::parse(origin, text)?
+        } else {
+            (file::parse(origin, text, Proof::Now)?, Vec::new())
+        };
+        Ok(RuleSet { rules, unsupported })
     }
 
-    /// Adds the rules of another set behind these.
-    pub fn merge(&mut self, other: RuleSet) -> Result<(), RuleError> {
+    /// Adds the rules of another set behind these. A rule of gitleaks whose id is taken gets another one:
+    /// gitleaks' own ids are in many files, and some are ours.
+    pub fn merge(&mut self, mut other: RuleSet) -> Result<(), RuleError> {
+        for rule in other.rules.iter_mut().filter(|rule| rule.is_from_gitleaks()) {
+            let Some(old) = self.get(&rule.id) else { continue };
+            let renamed = Unsupported::Renamed {
+                id: rule.id.clone(),
+                name: format!("gitleaks-{}", rule.id),
+                other: old.origin.to_string(),
+            };
+            rule.id.insert_str(0, "gitleaks-");
+            other.unsupported.push(rule.origin.error(Problem::Unsupported(renamed)));
+        }
         if let Some((new, old)) = other.rules.iter().find_map(|new| Some((new, self.get(&new.id)?))) {
             let problem = Problem::DuplicateId { id: new.id.clone(), other: old.origin.to_string() };
             return Err(new.origin.error(problem));
         }
         self.rules.extend(other.rules);
+        self.unsupported.extend(other.unsupported);
         // They give way to every rule that knows more.
         self.rules.sort_by_key(|rule| rule.off_by_default);
         Ok(())
+    }
+
+    /// What of gitleaks' files has no effect, in the order of the files.
+    pub fn unsupported(&self) -> &[RuleError] {
+        &self.unsupported
     }
 
     pub fn rules(&self) -> &[Rule] {

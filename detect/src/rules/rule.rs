@@ -1,6 +1,7 @@
 //! One rule: what a key looks like, where it is at home, and what to tell the person who leaked it.
 
 use crate::error::{Problem, RuleError};
+use crate::pattern::search::Search;
 use crate::pattern::{Marker, Shape};
 use std::sync::Arc;
 
@@ -43,7 +44,7 @@ pub struct Rule {
     pub off_by_default: bool,
     /// Is it looked for? [`RuleSet::enable`](crate::RuleSet::enable) changes it.
     pub on: bool,
-    /// Regex over bytes that describes the whole secret.
+    /// Regex over bytes that describes the whole secret, as written.
     pub pattern: String,
     /// Literals a secret starts with; public, so they are also what a redacted secret shows.
     pub prefixes: Vec<String>,
@@ -69,7 +70,16 @@ pub struct Rule {
     pub negatives: Vec<String>,
     /// Where the rule stands, for messages.
     pub origin: Origin,
-    pub(crate) shape: Arc<Shape>,
+    pub(crate) finder: Finder,
+}
+
+/// How a secret is found.
+#[derive(Clone, Debug)]
+pub(crate) enum Finder {
+    /// A literal says where it starts: keymoat's own rules.
+    Shape(Arc<Shape>),
+    /// A keyword is near: gitleaks' rules.
+    Search(Arc<Search>),
 }
 
 /// A place in a rule file. Displays as `file:line`.
@@ -95,14 +105,30 @@ impl Origin {
 impl Rule {
     /// Shortest and longest secret the pattern describes, in bytes.
     pub fn length(&self) -> (usize, usize) {
-        (self.shape.min_len, self.shape.max_len)
+        match &self.finder {
+            Finder::Shape(shape) => (shape.min_len, shape.max_len),
+            Finder::Search(search) => search.secret_len,
+        }
+    }
+
+    /// None for a rule that is searched for.
+    pub(crate) fn shape(&self) -> Option<&Shape> {
+        match &self.finder {
+            Finder::Shape(shape) => Some(shape),
+            Finder::Search(_) => None,
+        }
+    }
+
+    /// Was it written for gitleaks? Its `pattern` then describes the text around the secret, too.
+    pub fn is_from_gitleaks(&self) -> bool {
+        matches!(self.finder, Finder::Search(_))
     }
 
     /// How many leading bytes of this secret are public knowledge and may be shown.
     pub fn public_prefix_len(&self, secret: &[u8]) -> usize {
         let prefixes = self.prefixes.iter().map(String::as_bytes);
         prefixes
-            .chain(std::iter::once(self.shape.lead.as_slice()))
+            .chain(self.shape().map(|shape| shape.lead.as_slice()))
             .filter(|prefix| secret.starts_with(prefix))
             .map(<[u8]>::len)
             .max()

@@ -258,3 +258,22 @@ fn rules_are_switched_for_one_scan() {
         "{error:#}"
     );
 }
+
+#[test]
+fn rules_of_gitleaks_find_in_files_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let (rules, config) = (directory.path().join("gitleaks.toml"), directory.path().join("agent.toml"));
+    fs::write(&rules, "[[rules]]\nid = \"zap-key\"\nregex = 'zap=([a-z0-9]{12})'\n").unwrap();
+    fs::write(&config, format!("rules = [{:?}]", rules.to_str().unwrap())).unwrap();
+    let args = ScanArgs { config: Some(config), json: true, ..args(&[]) };
+    let (exit, out) = run(&args, &mut &b"one\nzap=a1b2c3d4e5f6\n"[..]);
+    assert_eq!(exit, Exit::Findings);
+    let found = &objects(&out)[0];
+    assert_eq!(
+        (found["rule"]["id"].as_str(), found["rule"]["severity"].as_str()),
+        (Some("zap-key"), Some("high"))
+    );
+    assert_eq!((found["line"].as_u64(), found["column"].as_u64()), (Some(2), Some(5)));
+    assert_eq!(found["secret"]["redacted"], "…(12)");
+    assert_eq!(run(&args, &mut &b"zap=a1b2c3d4e5f"[..]).0, Exit::Clean);
+}
