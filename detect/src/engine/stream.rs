@@ -56,9 +56,8 @@ impl Stream {
     /// Would both find the same in whatever comes next? Certain only while no match is in the making.
     pub(crate) fn goes_on_like(&self, other: &Stream) -> bool {
         let waits = |stream: &Stream| stream.searching.as_ref().is_some_and(|searching| searching.waits());
-        let idle = |stream: &Stream| {
-            stream.open.is_empty() && !waits(stream) && stream.settled <= stream.base()
-        };
+        let idle =
+            |stream: &Stream| stream.open.is_empty() && !waits(stream) && stream.settled <= stream.base();
         let keywords = |stream: &Stream| stream.searching.as_ref().map(|searching| searching.state());
         (self.detector, self.state) == (other.detector, other.state)
             && keywords(self) == keywords(other)
