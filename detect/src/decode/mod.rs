@@ -3,10 +3,11 @@
 //! A protocol parser ([`http1`], [`http2`]) takes the bytes one side of a connection sends, in order, and hands out
 //! [`Piece`]s: some bytes, and the place in a message they stand in. Nothing is ever left out: what a parser
 //! cannot understand it hands on as [`Place::Stream`]. A body decoder ([`content`], [`multipart`], [`grpc`], [`git_pack`])
-//! takes the bytes of one body and hands out what they stand for, within [`limit`]s.
+//! takes the bytes of one body and hands out what they stand for, within [`limit`]s; [`compound`] is those made of others.
 //!
 //! **Architecture Invariant:** nothing here knows rules or secrets. Bytes go in, bytes with a name come out.
 
+pub mod compound;
 pub mod content;
 pub mod content_type;
 pub mod git_pack;
@@ -63,6 +64,8 @@ pub struct About<'a> {
     pub content_type: Option<&'a [u8]>,
     /// `Content-Encoding`, as it stands there.
     pub content_encoding: Option<&'a [u8]>,
+    /// `grpc-encoding`, as it stands there.
+    pub grpc_encoding: Option<&'a [u8]>,
 }
 
 /// A header field that comes by itself, already decoded (HTTP/2). In HTTP/1 fields are a part of the head's bytes.

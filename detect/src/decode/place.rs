@@ -22,6 +22,8 @@ pub enum Place {
     Stream,
     /// The same, but HTTP/2.
     H2,
+    /// The same, but WebSocket frames.
+    WebSocket(Side),
     Datagram,
 }
 
@@ -29,7 +31,7 @@ impl Place {
     pub const fn protocol(self) -> Option<&'static str> {
         match self {
             Self::Head(_) | Self::Trailer(_) | Self::Body(_) => Some("http/1.1"),
-            Self::Message(_) => Some("websocket"),
+            Self::Message(_) | Self::WebSocket(_) => Some("websocket"),
             Self::H2 => Some("h2"),
             Self::Stream | Self::Datagram => None,
         }
@@ -61,7 +63,7 @@ pub fn locate(place: Place, bytes: &[u8], at: usize) -> Spot<'_> {
         },
         Place::Body(side) => Spot::Body(side),
         Place::Message(side) => Spot::Message(side),
-        Place::Stream | Place::H2 => Spot::Stream,
+        Place::Stream | Place::H2 | Place::WebSocket(_) => Spot::Stream,
         Place::Datagram => Spot::Datagram,
     }
 }

@@ -1,31 +1,35 @@
 //! One side of one connection, or a stretch of bytes that stands alone: bytes in, secrets and their places out.
 //!
-//! An [`Inspector`] keeps what must be known between two writes; a [`Scanner`] holds what all of them share. A
-//! message's head goes to [`scan`], its body through [`body`] (compression, fields), and both end in [`text`]
-//! (encodings, and the engine).
+//! An [`Inspector`] keeps what must be known between two writes; a [`Scanner`] holds what all of them share. A connection
+//! begins with HTTP/1, which may make way for another protocol ([`successor`]). A message's head goes to [`scan`], its
+//! body through [`body`] (compression) and [`texts`] (elements, fields), and both end in [`text`] (encodings, and the
+//! engine).
 
 mod bodies;
 mod body;
 mod json;
 mod scan;
+mod successor;
 pub mod text;
+mod texts;
 
 pub use scan::{Hit, Scanner};
 
 use crate::decode::http1::Http1;
-use crate::decode::http2::{Http2, looks_like_frames};
+use crate::decode::limit::Stopped;
 use crate::decode::place::{Place, Side};
 use crate::decode::{About, Field, Part, Piece, Pieces};
 use bodies::Bodies;
 use scan::Around;
 use std::sync::Arc;
+use successor::Successor;
 
 /// What is remembered of the bytes one side of a connection sends. Small until something has to be kept.
 #[derive(Default)]
 pub struct Inspector {
     http1: Http1,
-    /// Once the connection speaks it.
-    http2: Option<Box<Http2>>,
+    /// Once the connection speaks something else.
+    successor: Option<Successor>,
     bodies: Bodies,
     /// Name the last request asked for.
     host: Option<Arc<str>>,
@@ -45,35 +49,30 @@ enum Joined {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fed {
     pub heads_too_long: u64,
-    /// Bodies that decoding would have made too much of.
+    /// Bodies, and messages, that decoding would have made too much of.
     pub bodies_too_large: u64,
 }
 
 impl Inspector {
     /// Judges the next bytes of the stream. `write_start`: they are the first of what the program wrote in one call.
     pub fn feed(&mut self, scanner: &Scanner, bytes: &[u8], write_start: bool, hits: &mut Vec<Hit>) -> Fed {
-        if write_start && self.http2.is_none() && (self.joined == Joined::Midway || self.at_message_start()) {
-            self.recognise_frames(bytes);
+        if write_start && self.successor.is_none() {
+            self.successor = match self.joined {
+                Joined::Midway => Successor::midway(bytes),
+                Joined::NotYet if self.at_message_start() => Successor::of_server(bytes),
+                Joined::AtTheStart if self.at_message_start() => Successor::midway(bytes),
+                _ => None,
+            };
         }
         if self.joined == Joined::NotYet {
             self.joined = Joined::AtTheStart;
         }
-        self.sieve(scanner, hits, |http1, sieve| match sieve.http2.take() {
-            Some(mut http2) => {
-                http2.feed(bytes, write_start, sieve);
-                *sieve.http2 = Some(http2);
+        self.sieve(scanner, hits, |http1, sieve| {
+            let fed = sieve.with_successor(|successor, sieve| successor.feed(bytes, write_start, sieve));
+            if fed.is_none() {
+                http1.feed(bytes, write_start, sieve);
             }
-            None => http1.feed(bytes, write_start, sieve),
         })
-    }
-
-    /// HTTP/2 without a client's preface: a server's side, or a connection older than whoever looks.
-    fn recognise_frames(&mut self, bytes: &[u8]) {
-        if let Some(sender) = looks_like_frames(bytes) {
-            let from_the_start = self.joined == Joined::NotYet;
-            let http2 = if from_the_start { Http2::new() } else { Http2::midway(sender) };
-            self.http2 = Some(Box::new(http2));
-        }
     }
 
     /// Judges a part of a datagram; one that is [whole](Part::Whole) needs no inspector: [`Scanner::alone`].
@@ -85,23 +84,23 @@ impl Inspector {
     pub fn gap(&mut self, scanner: &Scanner, missing: u64, hits: &mut Vec<Hit>) -> Fed {
         let around = Around { protocol: Some(self.protocol()), host: self.host.as_ref() };
         self.bodies.gap(scanner, missing, around, hits);
-        self.sieve(scanner, hits, |http1, sieve| match sieve.http2.take() {
-            Some(mut http2) => {
-                http2.gap(missing, sieve);
-                *sieve.http2 = Some(http2);
+        self.sieve(scanner, hits, |http1, sieve| {
+            if sieve.with_successor(|successor, sieve| successor.gap(missing, sieve)).is_none() {
+                http1.gap(missing, sieve);
             }
-            None => http1.gap(missing, sieve),
         })
     }
 
     /// Judges what waits for more bytes, as if none would come. They may still come.
     pub fn flush(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) {
-        self.sieve(scanner, hits, |http1, sieve| match sieve.http2.take() {
-            Some(mut http2) => {
-                http2.peek(sieve);
-                *sieve.http2 = Some(http2);
+        self.sieve(scanner, hits, |http1, sieve| {
+            let peek = |successor: &mut Successor, sieve: &mut Sieve<'_>| {
+                successor.peek(sieve);
+                Ok(())
+            };
+            if sieve.with_successor(peek).is_none() {
+                http1.peek(sieve);
             }
-            None => http1.peek(sieve),
         });
         let around = Around { protocol: Some(self.protocol()), host: self.host.as_ref() };
         self.bodies.flush(scanner, around, hits);
@@ -109,12 +108,14 @@ impl Inspector {
 
     /// Gives up waiting for the end of a message head.
     pub fn give_up(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) -> Fed {
-        let fed = self.sieve(scanner, hits, |http1, sieve| match sieve.http2.take() {
-            Some(mut http2) => {
-                http2.give_up(sieve);
-                *sieve.http2 = Some(http2);
+        let fed = self.sieve(scanner, hits, |http1, sieve| {
+            let give_up = |successor: &mut Successor, sieve: &mut Sieve<'_>| {
+                successor.give_up(sieve);
+                Ok(())
+            };
+            if sieve.with_successor(give_up).is_none() {
+                http1.give_up(sieve);
             }
-            None => http1.give_up(sieve),
         });
         let around = Around { protocol: Some(self.protocol()), host: self.host.as_ref() };
         self.bodies.flush(scanner, around, hits);
@@ -129,34 +130,31 @@ impl Inspector {
         work: impl FnOnce(&mut Http1, &mut Sieve<'_>),
     ) -> Fed {
         let protocol = self.protocol();
-        let Self { http1, http2, bodies, host, .. } = self;
-        let mut sieve = Sieve { scanner, http2, bodies, host, hits, fed: Fed::default(), protocol };
+        let Self { http1, successor, bodies, host, .. } = self;
+        let mut sieve = Sieve { scanner, successor, bodies, host, hits, fed: Fed::default(), protocol };
         work(http1, &mut sieve);
         sieve.fed
     }
 
     fn protocol(&self) -> &'static str {
-        if self.http2.is_some() { HTTP2 } else { HTTP1 }
+        self.successor.as_ref().map_or(HTTP1, Successor::protocol)
     }
 
     /// Does anything wait that [`Self::flush`] could decide?
     pub fn pending(&self) -> bool {
-        let http2 = self.http2.as_ref().is_some_and(|http2| http2.pending());
-        self.http1.pending() || http2 || self.bodies.pending()
+        let successor = self.successor.as_ref().is_some_and(Successor::pending);
+        self.http1.pending() || successor || self.bodies.pending()
     }
 
     /// Bytes held back in buffers, and kept by decoders.
     pub fn buffered(&self) -> usize {
-        let http2 = self.http2.as_ref().map_or(0, |http2| http2.buffered());
-        self.http1.buffered() + http2 + self.bodies.buffered()
+        let successor = self.successor.as_ref().map_or(0, Successor::buffered);
+        self.http1.buffered() + successor + self.bodies.buffered()
     }
 
     /// Would the next byte be the first of a message?
     pub fn at_message_start(&self) -> bool {
-        match &self.http2 {
-            Some(http2) => http2.at_start(),
-            None => self.http1.at_message_start(),
-        }
+        self.successor.as_ref().map_or_else(|| self.http1.at_message_start(), Successor::at_start)
     }
 
     /// The stream did not begin with the next byte: whatever it is, a message may start later.
@@ -168,8 +166,8 @@ impl Inspector {
     /// Forgets where in a message the stream is.
     pub fn lose_sync(&mut self) {
         self.joined = Joined::Midway;
-        match &mut self.http2 {
-            Some(http2) => http2.lose_sync(),
+        match &mut self.successor {
+            Some(successor) => successor.lose_sync(),
             None => self.http1.lose_sync(),
         }
     }
@@ -182,18 +180,33 @@ impl Inspector {
 }
 
 const HTTP1: &str = "http/1.1";
-const HTTP2: &str = "h2";
 
 /// Takes a message apart into places and looks for secrets in each.
 struct Sieve<'a> {
     scanner: &'a Scanner,
     /// Taken out while it works.
-    http2: &'a mut Option<Box<Http2>>,
+    successor: &'a mut Option<Successor>,
     bodies: &'a mut Bodies,
     host: &'a mut Option<Arc<str>>,
     hits: &'a mut Vec<Hit>,
     fed: Fed,
     protocol: &'static str,
+}
+
+impl Sieve<'_> {
+    /// Lets HTTP/1's successor work; none if there is none.
+    fn with_successor(
+        &mut self,
+        work: impl FnOnce(&mut Successor, &mut Self) -> Result<(), Stopped>,
+    ) -> Option<()> {
+        let mut successor = self.successor.take()?;
+        self.protocol = successor.protocol();
+        if work(&mut successor, self) == Err(Stopped::Limit) {
+            self.fed.bodies_too_large += 1;
+        }
+        *self.successor = Some(successor);
+        Some(())
+    }
 }
 
 impl Pieces for Sieve<'_> {
@@ -213,12 +226,10 @@ impl Pieces for Sieve<'_> {
     }
 
     fn piece(&mut self, piece: Piece<'_>) {
-        if piece.place == Place::H2 {
-            // HTTP/1 found the other one's preface, and knows nothing of what follows.
-            let mut http2 = self.http2.take().unwrap_or_default();
-            self.protocol = HTTP2;
-            http2.feed(piece.bytes, false, self);
-            *self.http2 = Some(http2);
+        // Bytes in which HTTP/1 found another protocol's beginning: it knows nothing of what follows.
+        if let Some(successor) = Successor::at(piece.place) {
+            self.successor.get_or_insert(successor);
+            self.with_successor(|successor, sieve| successor.feed(piece.bytes, false, sieve));
             return;
         }
         let around = Around { protocol: Some(self.protocol), host: self.host.as_ref() };

@@ -89,3 +89,103 @@ fn many_streams_at_once_are_bounded() {
     bodies.piece(&SCANNER, &piece, Around::default(), &mut hits);
     assert_eq!(hits.len(), 1);
 }
+
+fn found_whole(bytes: &[u8]) -> Vec<String> {
+    let whole = found(bytes, bytes.len()).0;
+    for write in [1, 13, 100] {
+        assert_eq!(found(bytes, write).0, whole, "{write}");
+    }
+    whole
+}
+
+#[test]
+fn the_part_of_a_form_is_named() {
+    let form = |text: &str| {
+        let part = |name: &str, text: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{text}\r\n")
+        };
+        let body =
+            part("title", "notes") + &part("meta", &format!("{{\"k\": \"{text}\"}}")) + &part("note", text);
+        post("Content-Type: multipart/form-data; boundary=b\r\n", (body + "--b--\r\n").as_bytes())
+    };
+    assert_eq!(found_whole(&form(&key())), ["body > part:meta > json:k", "body > part:note"]);
+    assert!(found_whole(&form("nothing")).is_empty());
+    // A file's name is in the part's header lines.
+    let named =
+        format!("--b\r\nContent-Disposition: form-data; name=f; filename=\"{}\"\r\n\r\n\r\n--b--", key());
+    let headers = "Content-Type: multipart/form-data; boundary=b\r\n";
+    assert_eq!(found_whole(&post(headers, named.as_bytes())), ["body > part:f"]);
+    assert_eq!(found_whole(&post("Content-Type: text/plain\r\n", named.as_bytes())), ["body"]);
+}
+
+#[test]
+fn grpc_messages_are_opened_one_by_one() {
+    let message = |flag: u8, bytes: &[u8]| [&[flag][..], &(bytes.len() as u32).to_be_bytes(), bytes].concat();
+    let (first, second) = (message(0, b"\x0a\x04text"), message(1, &gzip(key().as_bytes())));
+    let headers = "Content-Type: application/grpc-web+proto\r\nGrpc-Encoding: gzip\r\n";
+    assert_eq!(found_whole(&post(headers, &[&first[..], &second].concat())), ["body > grpc"]);
+    assert!(found_whole(&post(headers, &first)).is_empty());
+    // Two halves of a key in two messages are no key.
+    let key = key();
+    let (one, other) = key.as_bytes().split_at(20);
+    assert!(found_whole(&post(headers, &[message(0, one), message(0, other)].concat())).is_empty());
+}
+
+/// A pack of one blob, as `git push` sends it.
+fn push_of(blob: &[u8]) -> Vec<u8> {
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), Compression::default());
+    zlib.write_all(blob).unwrap();
+    let line = format!("{} {} refs/heads/main", "0".repeat(40), "a".repeat(40));
+    let mut body = format!("{:04x}{line}0000PACK", line.len() + 4).into_bytes();
+    body.extend([0, 0, 0, 2, 0, 0, 0, 1]);
+    // Type 3, and the size in seven bits at a time behind the first four.
+    assert!((16..2048).contains(&blob.len()));
+    body.extend([0xb0 | (blob.len() & 0xf) as u8, (blob.len() >> 4) as u8]);
+    body.extend(zlib.finish().unwrap());
+    body.extend([0; 20]);
+    post("Content-Type: application/x-git-receive-pack-request\r\n", &body)
+}
+
+#[test]
+fn what_a_git_push_packs_is_unpacked() {
+    assert_eq!(found_whole(&push_of(format!("notes\n{}\n", key()).as_bytes())), ["body > git:blob"]);
+    assert!(found_whole(&push_of(b"some notes, and nothing else\n")).is_empty());
+}
+
+fn websocket_frame(text: &[u8]) -> Vec<u8> {
+    assert!((126..65536).contains(&text.len()));
+    let mask = [7, 99, 200, 31];
+    let masked = text.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key);
+    let header = [&[0x81, 0x80 | 126][..], &(text.len() as u16).to_be_bytes(), &mask].concat();
+    header.into_iter().chain(masked).collect()
+}
+
+#[test]
+fn messages_behind_a_websocket_handshake_are_unmasked() {
+    let handshake =
+        b"GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let message = |text: &str| format!("{{\"pad\": \"{}\", \"say\": \"{text}\"}}", " ".repeat(100));
+    let talk = |text: &str| [&handshake[..], &websocket_frame(message(text).as_bytes())].concat();
+    assert_eq!(found_whole(&talk(&key())), ["message > json:say"]);
+    assert!(found_whole(&talk("nothing")).is_empty());
+    // The server said no: the next request is one.
+    assert_eq!(found_whole(&[&handshake[..], &post("", key().as_bytes())].concat()), ["body"]);
+}
+
+#[test]
+fn a_websocket_joined_midway_is_known_by_its_frames() {
+    let frame = |text: &str| websocket_frame(format!("{}{text}", " ".repeat(130)).as_bytes());
+    let run = |frames: &[Vec<u8>]| {
+        let (mut inspector, mut hits) = (Inspector::default(), Vec::new());
+        inspector.joined_midway();
+        for frame in frames {
+            inspector.feed(&SCANNER, frame, true, &mut hits);
+        }
+        inspector.flush(&SCANNER, &mut hits);
+        hits.into_iter().map(|hit| (hit.location, hit.protocol)).collect::<Vec<_>>()
+    };
+    let halves = frame("first").split_off(40);
+    let expected = [("message".to_owned(), Some("websocket"))];
+    assert_eq!(run(&[halves.clone(), frame(&key())]), expected);
+    assert!(run(&[halves, frame("nothing")]).is_empty());
+}

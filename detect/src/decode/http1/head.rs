@@ -97,12 +97,19 @@ pub enum Framing {
     /// A request that announces no body. By the RFC it has none; what follows may be one all the same.
     Unannounced,
     /// There is none, and what follows is another protocol, if the other side agrees.
-    Tunnel,
+    Tunnel(Tunnel),
     Length(u64),
     Chunked,
     UntilClose,
     /// The headers contradict each other.
     Unclear,
+}
+
+/// What a connection turns into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    WebSocket,
+    Anything,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +119,7 @@ pub struct Head<'a> {
     pub host: Option<&'a str>,
     pub content_type: Option<&'a [u8]>,
     pub content_encoding: Option<&'a [u8]>,
+    pub grpc_encoding: Option<&'a [u8]>,
     pub framing: Framing,
 }
 
@@ -123,6 +131,7 @@ impl<'a> Head<'a> {
             host: self.host,
             content_type: self.content_type,
             content_encoding: self.content_encoding,
+            grpc_encoding: self.grpc_encoding,
         }
     }
 }
@@ -154,7 +163,8 @@ fn request<'b>(bytes: &'b [u8], headers: &mut [MaybeUninit<Header<'b>>]) -> Pars
             let host = if connect { Some(target) } else { authority(target).or(facts.host) };
             let framing = match facts.framing() {
                 Some(framing) => framing,
-                None if connect || facts.upgrade => Framing::Tunnel,
+                None if connect => Framing::Tunnel(Tunnel::Anything),
+                None if facts.upgrade.is_some() => Framing::Tunnel(facts.tunnel()),
                 None => Framing::Unannounced,
             };
             Parsed::Whole(facts.head(Side::Request, len, host.and_then(host_name), framing))
@@ -172,7 +182,7 @@ fn response<'b>(bytes: &'b [u8], headers: &mut [MaybeUninit<Header<'b>>]) -> Par
         Ok(Status::Complete(len)) => {
             let facts = Facts::of(response.headers);
             let framing = match response.code.unwrap_or_default() {
-                101 => Framing::Tunnel,
+                101 => Framing::Tunnel(facts.tunnel()),
                 100..=199 | 204 | 304 => Framing::Empty,
                 _ => facts.framing().unwrap_or(Framing::UntilClose),
             };
@@ -190,9 +200,10 @@ struct Facts<'a> {
     length: Option<Result<u64, ()>>,
     /// Some(true): ends with `chunked`.
     transfer: Option<bool>,
-    upgrade: bool,
+    upgrade: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
     content_encoding: Option<&'a [u8]>,
+    grpc_encoding: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
@@ -202,8 +213,9 @@ impl<'a> Facts<'a> {
             let is = |name| header.name.eq_ignore_ascii_case(name);
             match header.name.len() {
                 4 if is("host") => facts.host = std::str::from_utf8(header.value).ok(),
-                7 if is("upgrade") => facts.upgrade = true,
+                7 if is("upgrade") => facts.upgrade = Some(header.value),
                 12 if is("content-type") => facts.content_type = Some(header.value),
+                13 if is("grpc-encoding") => facts.grpc_encoding = Some(header.value),
                 14 if is("content-length") => facts.add_length(header.value),
                 16 if is("content-encoding") => facts.content_encoding = Some(header.value),
                 17 if is("transfer-encoding") => {
@@ -217,8 +229,14 @@ impl<'a> Facts<'a> {
     }
 
     fn head(&self, side: Side, len: usize, host: Option<&'a str>, framing: Framing) -> Head<'a> {
-        let Self { content_type, content_encoding, .. } = *self;
-        Head { side, len, host, content_type, content_encoding, framing }
+        let Self { content_type, content_encoding, grpc_encoding, .. } = *self;
+        Head { side, len, host, content_type, content_encoding, grpc_encoding, framing }
+    }
+
+    fn tunnel(&self) -> Tunnel {
+        let names = self.upgrade.unwrap_or_default().split(|&b| b == b',').map(<[u8]>::trim_ascii);
+        let mut names = names.filter(|name| name.eq_ignore_ascii_case(b"websocket"));
+        if names.next().is_some() { Tunnel::WebSocket } else { Tunnel::Anything }
     }
 
     /// The same length may be given twice, in two headers or in one.
@@ -239,7 +257,10 @@ impl<'a> Facts<'a> {
         match (self.transfer, self.length) {
             (Some(true), _) => Some(Framing::Chunked),
             (Some(false), _) => Some(Framing::UntilClose),
-            (None, Some(Ok(0))) => Some(if self.upgrade { Framing::Tunnel } else { Framing::Empty }),
+            (None, Some(Ok(0))) => Some(match self.upgrade {
+                Some(_) => Framing::Tunnel(self.tunnel()),
+                None => Framing::Empty,
+            }),
             (None, Some(Ok(length))) => Some(Framing::Length(length)),
             (None, Some(Err(()))) => Some(Framing::Unclear),
             (None, None) => None,
@@ -322,10 +343,10 @@ mod tests {
             framing("POST / HTTP/1.1\nContent-Length: 5\nTransfer-Encoding: gzip, Chunked\n\n"),
             Framing::Chunked
         );
-        assert_eq!(framing("GET / HTTP/1.1\nUpgrade: websocket\n\n"), Framing::Tunnel);
-        assert_eq!(framing("CONNECT a:443 HTTP/1.1\n\n"), Framing::Tunnel);
+        assert_eq!(framing("GET / HTTP/1.1\nUpgrade: websocket\n\n"), Framing::Tunnel(Tunnel::WebSocket));
+        assert_eq!(framing("CONNECT a:443 HTTP/1.1\n\n"), Framing::Tunnel(Tunnel::Anything));
         assert_eq!(framing("HTTP/1.1 204 No\nContent-Length: 5\n\n"), Framing::Empty);
-        assert_eq!(framing("HTTP/1.1 101 Switch\n\n"), Framing::Tunnel);
+        assert_eq!(framing("HTTP/1.1 101 Switch\n\n"), Framing::Tunnel(Tunnel::Anything));
         assert_eq!(framing("HTTP/1.1 100 Continue\n\n"), Framing::Empty);
         assert_eq!(framing("HTTP/1.1 200 OK\n\n"), Framing::UntilClose);
     }

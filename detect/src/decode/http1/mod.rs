@@ -10,7 +10,7 @@ pub use head::host_name;
 use super::place::{Place, Side};
 use super::{Part, Piece, Pieces};
 use chunked::{Chunks, Line, MAX_LINE};
-use head::{Framing, Head, Opening, Parsed};
+use head::{Framing, Head, Opening, Parsed, Tunnel};
 
 /// Longest message head that is waited for.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -162,10 +162,11 @@ impl Http1 {
         // part of a write is given the rest once more.
         self.otherwise = match head.framing {
             Framing::Unannounced | Framing::Length(_) | Framing::Chunked => Place::Body(side),
+            Framing::Tunnel(Tunnel::WebSocket) => Place::WebSocket(side),
             _ => Place::Stream,
         };
         self.state = match head.framing {
-            Framing::Empty | Framing::Tunnel | Framing::Unannounced => State::Start,
+            Framing::Empty | Framing::Tunnel(_) | Framing::Unannounced => State::Start,
             Framing::Length(left) => State::Length { side, left, begun: false },
             Framing::Chunked => State::Chunked { side, chunks: Chunks::default() },
             Framing::UntilClose => State::Raw(Place::Body(side)),
@@ -261,12 +262,18 @@ impl Http1 {
             return;
         }
         let place = match self.state {
-            State::Start => head::likely(&self.buffer).map_or(self.otherwise, Place::Head),
+            State::Start => head::likely(&self.buffer).map_or(self.unfinished(), Place::Head),
             State::Chunked { side, .. } => Place::Trailer(side),
             State::Length { .. } | State::Raw(_) => Place::Stream,
         };
         out.piece(Piece { peeked: self.peeked, ..Piece::new(place, Part::Whole, &self.buffer) });
         self.peeked = self.buffer.len();
+    }
+
+    /// What a few bytes most likely are that may still become a head.
+    fn unfinished(&self) -> Place {
+        // Another protocol is given bytes once and for all.
+        if matches!(self.otherwise, Place::WebSocket(_)) { Place::Stream } else { self.otherwise }
     }
 
     /// Stops waiting for the rest of what is held back.

@@ -58,6 +58,7 @@ struct Facts<'a> {
     host: Option<&'a [u8]>,
     content_type: Option<&'a [u8]>,
     content_encoding: Option<&'a [u8]>,
+    grpc_encoding: Option<&'a [u8]>,
 }
 
 impl<'a> Facts<'a> {
@@ -74,6 +75,7 @@ impl<'a> Facts<'a> {
                 b"host" => facts.host = Some(value),
                 b"content-type" => facts.content_type = Some(value),
                 b"content-encoding" => facts.content_encoding = Some(value),
+                b"grpc-encoding" => facts.grpc_encoding = Some(value),
                 _ => {}
             }
         }
@@ -220,6 +222,7 @@ impl Block {
                 host: facts.host(),
                 content_type: facts.content_type,
                 content_encoding: facts.content_encoding,
+                grpc_encoding: facts.grpc_encoding,
             });
         }
         for (name, value) in self.fields.iter().skip(self.shown) {

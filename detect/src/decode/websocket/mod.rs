@@ -138,6 +138,17 @@ impl WebSocket {
         self.resync = true;
     }
 
+    /// Would the next byte be the first of a frame that is no message's continuation?
+    pub fn at_start(&self) -> bool {
+        matches!(self.state, State::Header) && self.header.is_empty() && self.message.is_none()
+    }
+
+    /// Forgets where in a message the stream is.
+    pub fn lose_sync(&mut self) {
+        *self = Self::new(self.side);
+        self.joined_midway();
+    }
+
     /// Is this no WebSocket, or its thread lost?
     pub fn is_raw(&self) -> bool {
         matches!(self.state, State::Raw)

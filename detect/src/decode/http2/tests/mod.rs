@@ -29,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
 
 impl Pieces for Out {
     fn message(&mut self, about: About<'_>) {
-        let About { stream, side, host, content_type, content_encoding } = about;
+        let About { stream, side, host, content_type, content_encoding, .. } = about;
         let host = host.map(str::to_owned);
         let (kind, encoding) = (content_type.map(text), content_encoding.map(text));
         self.0.push(Event::Message { stream, side, host, kind, encoding });
