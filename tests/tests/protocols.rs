@@ -2,7 +2,9 @@
 
 use keymoat_tests::cases::{Case, Invocation};
 use keymoat_tests::commands::*;
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Server, clients, pki};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Server, clients, env, pki};
+use std::path::Path;
+use std::process::Command;
 
 clients! {
     curl_http2_header: Case {
@@ -42,6 +44,16 @@ clients! {
         server: Server::http2,
         client: |server, key| python("httpx", key).args([url("https", server), authority(), "body".into()]).done(),
         expect: |it, _| it.protocol("h2").location("body > json:env.API_KEY"),
+    },
+    python_websockets: Case {
+        server: Server::websocket,
+        client: |server, key| python("websocket", key).args(named(server)).args([authority()]).done(),
+        expect: |it, _| it.library("openssl").protocol("websocket").location("message").host(pki::HOST, "sni"),
+    },
+    curl_form: Case {
+        server: Server::https,
+        client: |server, key| curl("https", server).args(["-F", "page=1", "-F", &format!("note=see {} there", text(key))]).done(),
+        expect: |it, _| it.library("openssl").location("body > part:note"),
     },
 }
 
@@ -98,4 +110,39 @@ fn compressed_telemetry() {
         |_| None,
         |it| it.location("body > gzip > json:env.API_KEY"),
     );
+}
+
+#[test]
+fn git_push_is_opened() {
+    for with_key in [true, false] {
+        let (agent, server, key) = (Agent::shared(), Server::git(), FakeKey::anthropic());
+        let repository = env::fresh_dir("push");
+        let note = if with_key { key.reveal() } else { "nothing" };
+        let settings = format!("# settings\nAPI_KEY = \"{note}\"\n");
+        std::fs::write(repository.join("settings.py"), settings).expect("write the file to commit");
+        let before = agent.losses();
+        for args in [&["init", "-q"][..], &["add", "."], &["commit", "-q", "-m", "settings"]] {
+            Client::run(git(&repository, args));
+        }
+        let target = format!("https://{}:{}/notes.git", pki::HOST, server.port);
+        let branch = format!("HEAD:refs/heads/{}", server.port);
+        let resolve = format!("http.curloptResolve={}:{}:{}", pki::HOST, server.port, server.address().ip());
+        let push = Client::run(git(&repository, &["-c", &resolve, "push", "-q", &target, &branch]));
+        if with_key {
+            let wanted = Expect::observed(&key).location("body > git:blob").host(pki::HOST, "sni");
+            let finding = agent.expect_once(&wanted.protocol("http/1.1"), &key);
+            let ancestors = &finding.process.ancestors;
+            assert!(ancestors.iter().any(|it| it.pid == push.pid), "not a child of git push: {ancestors:?}");
+            agent.assert_no_loss_since(&before);
+        } else {
+            agent.assert_clean(&server, push.pid);
+        }
+    }
+}
+
+fn git(repository: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env::tool("git"));
+    command.current_dir(repository).env("GIT_SSL_CAINFO", pki::authority()).env("HOME", repository);
+    command.args(["-c", "user.name=test", "-c", "user.email=test@keymoat.test"]).args(args);
+    command
 }
