@@ -25,6 +25,9 @@ pub struct Args {
     /// Minutes until a machine counts as hanging
     #[arg(long, default_value_t = 20)]
     minutes: u64,
+    /// Machines at once, which share the tests
+    #[arg(long, default_value_t = 2)]
+    machines: usize,
     /// Run this shell command in the machine instead of the tests
     #[arg(long)]
     command: Option<String>,
@@ -47,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
 
     let mut failed = Vec::new();
     for kernel in KERNELS.iter().filter(|kernel| args.kernel == "all" || args.kernel == kernel.name) {
-        if let Err(error) = one(kernel, &vng, &script, Duration::from_secs(60 * args.minutes)) {
+        if let Err(error) = one(kernel, &vng, &script, args) {
             say(format!("kernel {}: {error:#}", kernel.name));
             failed.push(kernel.name);
         }
@@ -58,12 +61,12 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn one(kernel: &Kernel, vng: &std::path::Path, script: &suite::Suite, deadline: Duration) -> Result<()> {
+fn one(kernel: &Kernel, vng: &std::path::Path, script: &suite::Suite, args: &Args) -> Result<()> {
     let installed = kernel.obtain(&folder())?;
     say(format!("booting {} (software emulation)", installed.version));
-    let machine =
-        machine::Machine { vng, kernel: &installed, folder: folder().join("runs").join(kernel.name) };
-    let code = machine.run(script, deadline)?;
+    let folder = folder().join("runs").join(kernel.name);
+    let machines = machine::Machines { vng, kernel: &installed, folder, count: args.machines };
+    let code = machines.run(script, Duration::from_secs(60 * args.minutes))?;
     if code != 0 {
         bail!("exit code {code}");
     }

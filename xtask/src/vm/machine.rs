@@ -1,6 +1,10 @@
-//! One virtual machine: boots, runs a script, shows what it prints, and ends, by itself or not.
+//! Virtual machines of one kernel that share a suite: each boots, runs its script, shows what it prints, and ends, by
+//! itself or not.
 
-use super::{kernel::Installed, suite::Suite};
+use super::{
+    kernel::Installed,
+    suite::{RUNNING, Suite},
+};
 use crate::shell::{self, say};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -15,55 +19,64 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub struct Machine<'a> {
+pub struct Machines<'a> {
     pub vng: &'a Path,
     pub kernel: &'a Installed,
-    /// Both sides write here: the script's output and status from inside, the console from outside.
+    /// Both sides write here: the scripts' output and status from inside, the consoles from outside.
     pub folder: PathBuf,
+    pub count: usize,
+}
+
+/// One of them, under way.
+struct Machine<'a> {
+    folder: &'a Path,
+    number: usize,
+    running: Running,
+    output: Output,
+    ended: bool,
 }
 
 const LOOK: Duration = Duration::from_millis(100);
 
-impl Machine<'_> {
-    /// The script's exit code. Its output goes to this terminal while it runs.
+impl Machines<'_> {
+    /// The exit code of the scripts: of one that failed, if any did. Their output goes to this terminal.
     pub fn run(&self, suite: &Suite, deadline: Duration) -> Result<i32> {
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
         fs::create_dir_all(&self.folder)?;
-        fs::write(self.folder.join("output"), "")?;
-        suite.copy_programs(&self.folder)?;
-        let script = self.folder.join("script.sh");
-        fs::write(&script, suite.script(&self.folder))?;
+        suite.prepare(&self.folder)?;
+        let count = self.count.clamp(1, suite.most_machines().max(1));
+        let mut machines = (1..=count).map(|number| self.boot(suite, number)).collect::<Result<Vec<_>>>()?;
 
         let started = Instant::now();
-        let mut running = Running(self.boot(&script)?);
-        let mut shown = File::open(self.folder.join("output"))?;
-        let ended = loop {
-            let ended = running.0.try_wait()?;
-            show(&mut shown)?;
-            if ended.is_some() || shell::interrupted() || started.elapsed() > deadline {
-                break ended;
+        loop {
+            for machine in machines.iter_mut().filter(|machine| !machine.ended) {
+                machine.look()?;
+            }
+            let all_ended = machines.iter().all(|machine| machine.ended);
+            if all_ended || shell::interrupted() || started.elapsed() > deadline {
+                break;
             }
             sleep(LOOK);
-        };
-        drop(running);
+        }
         if shell::interrupted() {
             bail!("interrupted");
         }
-        self.status().with_context(|| {
-            let why = if ended.is_some() { "ended early" } else { "was killed at its deadline" };
-            format!(
-                "the machine {why} after {} s; its console:\n{}",
-                started.elapsed().as_secs(),
-                self.tail()
-            )
-        })
+        let codes = machines
+            .into_iter()
+            .map(|machine| machine.status(started.elapsed()))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(codes.into_iter().find(|&code| code != 0).unwrap_or_default())
     }
 
     /// A process group of its own, so that nothing of it stays behind.
-    fn boot(&self, script: &Path) -> Result<Child> {
-        let console = File::create(self.folder.join("console"))?;
+    fn boot(&self, suite: &Suite, number: usize) -> Result<Machine<'_>> {
+        let folder = &self.folder;
+        let script = folder.join(format!("script.{number}.sh"));
+        fs::write(&script, suite.script(folder, number))?;
+        let output = Output::new(&folder.join(format!("output.{number}")))?;
+        let console = File::create(console(folder, number))?;
         // vng starts its own helpers by name.
         let helpers = self.vng.parent().context("vng is in a folder")?.to_path_buf();
         let path = env::var_os("PATH").unwrap_or_default();
@@ -72,7 +85,7 @@ impl Machine<'_> {
         vng.env("PATH", path)
             .args(["--verbose", "--disable-kvm", "--user", "root", "--cpus", "2", "--memory", "3G"])
             .args(["--append", "lsm=landlock,lockdown,yama,bpf"])
-            .arg(format!("--rwdir={}", self.folder.display()))
+            .arg(format!("--rwdir={}", folder.display()))
             .arg("--run")
             .arg(&self.kernel.image)
             .arg("--exec")
@@ -82,29 +95,65 @@ impl Machine<'_> {
             .stdout(console.try_clone()?)
             .stderr(console)
             .process_group(0);
-        vng.spawn().with_context(|| format!("cannot run {}", shell::line(&vng)))
-    }
-
-    fn status(&self) -> Result<i32> {
-        let status = fs::read_to_string(self.folder.join("status")).context("the script did not end")?;
-        status.trim().parse().context("the script's status")
-    }
-
-    fn tail(&self) -> String {
-        let bytes = fs::read(self.folder.join("console")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        let lines: Vec<_> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
+        let child = vng.spawn().with_context(|| format!("cannot run {}", shell::line(&vng)))?;
+        Ok(Machine { folder, number, running: Running(child), output, ended: false })
     }
 }
 
-/// Passes on what was written since the last time.
-fn show(output: &mut File) -> Result<()> {
-    let mut bytes = Vec::new();
-    output.read_to_end(&mut bytes)?;
-    let mut terminal = io::stdout().lock();
-    terminal.write_all(&bytes)?;
-    Ok(terminal.flush()?)
+impl Machine<'_> {
+    /// Shows what is new.
+    fn look(&mut self) -> Result<()> {
+        self.ended = self.running.0.try_wait()?.is_some();
+        self.output.show(self.ended)
+    }
+
+    /// Its script's exit code. A machine that still runs is killed.
+    fn status(mut self, elapsed: Duration) -> Result<i32> {
+        drop(self.running);
+        self.output.show(true)?;
+        let status = fs::read_to_string(self.folder.join(format!("status.{}", self.number)));
+        let code = status.context("the script did not end").and_then(|status| Ok(status.trim().parse()?));
+        code.with_context(|| {
+            let why = if self.ended { "ended early" } else { "was killed at its deadline" };
+            let tail = tail(&console(self.folder, self.number));
+            format!("machine {} {why} after {} s; its console:\n{tail}", self.number, elapsed.as_secs())
+        })
+    }
+}
+
+fn console(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("console.{number}"))
+}
+
+fn tail(file: &Path) -> String {
+    let bytes = fs::read(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<_> = text.lines().collect();
+    lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
+}
+
+/// What a script prints. Each program's part of it is shown when it is whole: two machines at once would mix theirs.
+struct Output {
+    file: File,
+    held: Vec<u8>,
+}
+
+impl Output {
+    fn new(path: &Path) -> Result<Self> {
+        fs::write(path, "")?;
+        Ok(Self { file: File::open(path)?, held: Vec::new() })
+    }
+
+    fn show(&mut self, all: bool) -> Result<()> {
+        self.file.read_to_end(&mut self.held)?;
+        let next = format!("\n{RUNNING}");
+        let last = self.held.windows(next.len()).rposition(|window| window == next.as_bytes());
+        let end = if all { self.held.len() } else { last.map_or(0, |at| at + 1) };
+        let mut terminal = io::stdout().lock();
+        terminal.write_all(self.held.get(..end).unwrap_or_default())?;
+        self.held.drain(..end);
+        Ok(terminal.flush()?)
+    }
 }
 
 /// The machine dies with this, whatever happens.

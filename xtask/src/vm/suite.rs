@@ -11,19 +11,29 @@ use std::{
     process::Stdio,
 };
 
-/// Commands, one after the other, and the programs they call by name.
+/// Jobs, and the programs they call by name. Each is done once, by whichever machine is free first.
 pub struct Suite {
-    lines: Vec<String>,
+    jobs: Vec<Job>,
     programs: Vec<PathBuf>,
+}
+
+struct Job {
+    /// A file name.
+    name: String,
+    command: String,
 }
 
 /// Software emulation is that much slower: the tests' deadlines stretch by it.
 const SLOW: u32 = 10;
 const PROGRAMS: &str = "bin";
+const TAKEN: &str = "taken";
+/// Begins what a test program prints.
+pub const RUNNING: &str = "     Running";
 
 impl Suite {
     pub fn only(command: &str) -> Self {
-        Self { lines: vec![format!("( {command}\n)")], programs: built_programs() }
+        let job = Job { name: "command".to_owned(), command: format!("( {command}\n)") };
+        Self { jobs: vec![job], programs: built_programs() }
     }
 
     /// Every end-to-end test program, built here and run there.
@@ -33,18 +43,26 @@ impl Suite {
             bail!("keymoat-tests has no test programs");
         }
         let arguments: String = arguments.iter().map(|argument| format!(" {}", quoted(argument))).collect();
-        let line = |program: &PathBuf| {
-            let name = quoted(&program.file_name().unwrap_or_default().to_string_lossy());
-            format!("echo '     Running' {name}; \"$KEYMOAT_BIN_DIR\"/{name}{arguments}")
+        let job = |program: &PathBuf| {
+            let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let word = quoted(&name);
+            Job { name, command: format!("echo '{RUNNING}' {word}; \"$KEYMOAT_BIN_DIR\"/{word}{arguments}") }
         };
-        let lines = programs.iter().map(line).collect();
-        Ok(Self { lines, programs: [programs, built_programs()].concat() })
+        // From the end of the alphabet: the longest, `syscall_layer`, must not be what everything waits for at last.
+        let jobs = programs.iter().rev().map(job).collect();
+        Ok(Self { jobs, programs: [programs, built_programs()].concat() })
+    }
+
+    /// More machines have nothing to do.
+    pub fn most_machines(&self) -> usize {
+        self.jobs.len()
     }
 
     /// Copies of the programs: a build that goes on outside must not change what runs inside.
-    pub fn copy_programs(&self, results: &Path) -> Result<()> {
+    pub fn prepare(&self, results: &Path) -> Result<()> {
         let folder = results.join(PROGRAMS);
         fs::create_dir_all(&folder)?;
+        fs::create_dir_all(results.join(TAKEN))?;
         for program in &self.programs {
             let copy = folder.join(program.file_name().unwrap_or_default());
             fs::copy(program, &copy).with_context(|| program.display().to_string())?;
@@ -54,11 +72,12 @@ impl Suite {
         Ok(())
     }
 
-    /// `results` is the one folder both sides write to. The status file appears last.
-    pub fn script(&self, results: &Path) -> String {
+    /// `results` is the one folder both sides write to, all machines the same, under names of the machine's own. The
+    /// status file appears last.
+    pub fn script(&self, results: &Path, machine: usize) -> String {
         let results = quoted(&results.display().to_string());
         let mut script = format!(
-            "exec >{results}/output 2>&1 </dev/null\n\
+            "exec >{results}/output.{machine} 2>&1 </dev/null\n\
              export PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\" HOME=/run/home TMPDIR=/run/tests\n\
              export KEYMOAT_VM=1 KEYMOAT_TEST_SLOW={SLOW} RUST_BACKTRACE=1\n\
              export KEYMOAT_BIN_DIR={results}/{PROGRAMS}\n\
@@ -70,13 +89,18 @@ impl Suite {
              failed=0\n",
             tests = quoted(&shell::root().join("tests").display().to_string()),
         );
-        for line in &self.lines {
-            // Writing to a string does not fail.
-            let _ = writeln!(script, "{line}\ncode=$?; [ $code = 0 ] || failed=$code");
+        for Job { name, command } in &self.jobs {
+            // A folder can be made only once. Writing to a string does not fail.
+            let _ = writeln!(
+                script,
+                "if mkdir {results}/{TAKEN}/{name} 2>/dev/null; then\n{command}\n\
+                 code=$?; [ $code = 0 ] || failed=$code\nfi",
+                name = quoted(name),
+            );
         }
         let _ = writeln!(
             script,
-            "echo $failed >{results}/status.part; mv {results}/status.part {results}/status"
+            "echo $failed >{results}/status.part.{machine}; mv {results}/status.part.{machine} {results}/status.{machine}"
         );
         script
     }
