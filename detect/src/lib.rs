@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod fingerprint;
 mod inspect;
+mod kernel_grade;
 mod pattern;
 mod redact;
 mod rules;
@@ -23,6 +24,7 @@ pub use engine::{Detector, Match, Stream};
 pub use error::{Problem, RuleError};
 pub use fingerprint::Fingerprinter;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
+pub use kernel_grade::{Grade, KernelRules, Obstacle, RuleTables};
 pub use redact::{redact_all, redacted};
 pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};
 

@@ -8,7 +8,7 @@ use crate::terminal::{escape, wrap};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
-use keymoat_detect::{Detector, RuleSet, redact_all};
+use keymoat_detect::{Detector, Grade, KernelRules, RuleSet, redact_all};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -84,15 +84,18 @@ fn no_such_rule(rules: &RuleSet, id: &str) -> String {
 fn list(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["ID", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
-    for rule in rules.rules() {
+    table.set_header(["ID", "SEVERITY", "KERNEL", "VENDOR", "NAME", "AT HOME"]);
+    let compiled = KernelRules::compile(rules);
+    for (rule, grade) in rules.rules().iter().zip(compiled.grades()) {
         let severity = rule.severity.to_string();
-        let cells = [rule.id.as_str(), &severity, &rule.vendor, &rule.name, &rule.home.join(" ")]
+        let kernel = if *grade == Grade::Kernel { "yes" } else { "no" };
+        let cells = [rule.id.as_str(), &severity, kernel, &rule.vendor, &rule.name, &rule.home.join(" ")]
             .map(|c| escape(c).into_owned());
         table.add_row(cells);
     }
     writeln!(out, "{}", table.trim_fmt())?;
-    writeln!(out, "{} rules", rules.rules().len())
+    let kernel = compiled.grades().iter().filter(|grade| **grade == Grade::Kernel).count();
+    writeln!(out, "{} rules, {kernel} of which the kernel can decide", rules.rules().len())
 }
 
 /// What other programs may want to know of a rule; samples stay in the file.
@@ -109,11 +112,14 @@ struct Entry<'a> {
     explanation: &'a str,
     remediation: &'a str,
     attack: &'a [String],
+    /// The kernel can decide it.
+    kernel_grade: bool,
     origin: String,
 }
 
 fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
-    for rule in rules.rules() {
+    let compiled = KernelRules::compile(rules);
+    for (rule, grade) in rules.rules().iter().zip(compiled.grades()) {
         let entry = Entry {
             id: &rule.id,
             name: &rule.name,
@@ -126,6 +132,7 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
             explanation: &rule.explanation,
             remediation: &rule.remediation,
             attack: &rule.attack,
+            kernel_grade: *grade == Grade::Kernel,
             origin: rule.origin.to_string(),
         };
         serde_json::to_writer(&mut *out, &entry)?;
@@ -136,6 +143,7 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
 
 fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let rule = rules.get(id).with_context(|| no_such_rule(&rules, id))?.clone();
+    let decided = decided_in(&rules, id);
     let detector = Detector::new(Arc::new(rules))?;
     let sample = rule.positives.first().map(|sample| redact_all(&detector, sample)).unwrap_or_default();
     let (shortest, longest) = rule.length();
@@ -167,6 +175,7 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         ("why it matters", rule.explanation.clone()),
         ("what to do", rule.remediation.clone()),
         ("ATT&CK", rule.attack.join("  ")),
+        ("decided in", decided),
         ("defined in", rule.origin.to_string()),
     ];
     for (label, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
@@ -175,6 +184,16 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a key of this rule can be recognised: it can be refused before it leaves only where the kernel can.
+fn decided_in(rules: &RuleSet, id: &str) -> String {
+    let compiled = KernelRules::compile(rules);
+    let grade = rules.rules().iter().zip(compiled.grades()).find(|(rule, _)| rule.id == id);
+    match grade {
+        Some((_, Grade::UserOnly(obstacle))) => format!("userspace only: {obstacle}"),
+        _ => "kernel and userspace".to_owned(),
+    }
 }
 
 fn check(file: &Path, out: &mut dyn Write) -> anyhow::Result<Exit> {

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod cgroup;
 pub mod rcu;
+pub mod rules;
 pub mod uprobe;
 
 /// Byte offsets in `task_struct`, zero where unknown.

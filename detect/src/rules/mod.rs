@@ -51,6 +51,12 @@ impl RuleSet {
         &self.rules
     }
 
+    /// One rule as a set of its own.
+    #[cfg(test)]
+    pub(crate) fn of(rule: &Rule) -> RuleSet {
+        RuleSet { rules: vec![rule.clone()] }
+    }
+
     pub fn get(&self, id: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.id == id)
     }

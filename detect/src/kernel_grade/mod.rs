@@ -1,0 +1,162 @@
+//! Rules as data for the kernel: tables with which `keymoat_abi::scan` decides, inside the very write, whether a key leaves.
+//!
+//! Nothing is translated or approximated: a rule's token automaton is read off the automaton that the full engine runs
+//! ([`token`]), the boundary on its right and `contains` taken in. So a rule of kernel grade matches where the full engine
+//! says that it matches, and nowhere else, with these differences:
+//!
+//! - **Which** of overlapping matches wins is not decided: each rule is told for itself, as if it were alone.
+//! - A match is told at the **first** end with a boundary after it. The engine takes the longest.
+//! - A flow follows [`SLOTS`] matches in the making at once. Text made to open more leaves some unseen, and the flow says so
+//!   ([`keymoat_abi::scan::Flow::crowded`]).
+
+mod literals;
+mod scan;
+mod tables;
+mod token;
+#[cfg(test)]
+mod tests;
+
+pub use tables::RuleTables;
+
+use crate::rules::{Rule, RuleSet};
+use keymoat_abi::scan::{Anchor, DEAD, MAX_BACK, NO_ANCHOR, SHORTEST, SLOTS};
+use literals::Literals;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tables::Builder;
+use token::Automaton;
+
+/// The rules that the kernel can decide, compiled.
+pub struct KernelRules {
+    tables: RuleTables,
+    grades: Vec<Grade>,
+}
+
+/// Who can decide a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// The kernel, and userspace.
+    Kernel,
+    /// Userspace only: why.
+    UserOnly(Obstacle),
+}
+
+/// Why the kernel cannot decide a rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    #[error("its pattern cannot be compiled: {0}")]
+    Pattern(String),
+    #[error("its automaton has {cells} cells, at most {max} can be numbered: lower the upper bounds of its repeats")]
+    TooLarge { cells: usize, max: usize },
+    #[error(
+        "its literal ends up to {back} bytes behind the start of the key, the kernel keeps {MAX_BACK}: use a literal \
+         nearer to the start"
+    )]
+    FarBack { back: usize },
+    #[error("its literal `{0}` is shorter than {SHORTEST} bytes")]
+    ShortLiteral(String),
+    #[error("{SLOTS} rules before it are found by the literal `{0}`: give it a longer one")]
+    SharedLiteral(String),
+    #[error("the rules before it fill the kernel's tables")]
+    TablesFull,
+}
+
+static NEXT_GENERATION: AtomicU32 = AtomicU32::new(1);
+
+impl KernelRules {
+    /// Compiles every rule that the kernel can decide; the others get a reason. Rules keep their numbers: the place in the
+    /// set. Builds the automaton of every rule, which takes a good part of a second for the built-in ones.
+    pub fn compile(rules: &RuleSet) -> KernelRules {
+        let mut builder = Builder::default();
+        let mut literals = Literals::default();
+        let mut grade = |(number, rule): (usize, &Rule)| {
+            let number = u16::try_from(number).map_err(|_| Obstacle::TablesFull);
+            match number.and_then(|number| add(number, rule, &mut builder, &mut literals)) {
+                Ok(()) => Grade::Kernel,
+                Err(obstacle) => Grade::UserOnly(obstacle),
+            }
+        };
+        let grades = rules.rules().iter().enumerate().map(&mut grade).collect();
+        let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
+        KernelRules { tables: builder.finish(generation, &literals), grades }
+    }
+
+    /// The compiled tables.
+    pub fn tables(&self) -> &RuleTables {
+        &self.tables
+    }
+
+    /// By the rule's place in the set.
+    pub fn grades(&self) -> &[Grade] {
+        &self.grades
+    }
+}
+
+/// Adds one rule to the tables, or says why not and leaves them as they were.
+fn add(number: u16, rule: &Rule, builder: &mut Builder, literals: &mut Literals) -> Result<(), Obstacle> {
+    let found_by: Vec<FoundBy<'_>> = found_by(rule).collect();
+    if let Some(far) = found_by.iter().find(|found_by| found_by.most > MAX_BACK) {
+        return Err(Obstacle::FarBack { back: far.most });
+    }
+    literals.check(found_by.iter().map(|found_by| found_by.literal))?;
+    let automaton = Automaton::new(rule)?;
+    let left = builder.glue(rule.shape.left)?;
+    let token = builder.token(number, &automaton)?;
+    for FoundBy { literal, least, most, entry } in found_by {
+        let row = match entry {
+            Entry::Start => automaton.start(),
+            // A prefix with which no match starts finds none.
+            Entry::AfterLiteral => match automaton.row_after(literal) {
+                DEAD => continue,
+                row => row,
+            },
+            Entry::Replay => DEAD,
+        };
+        // Checked above: both are at most `MAX_BACK`.
+        let (least, most) = (least as u8, most as u8);
+        literals.add(literal, Anchor { token, row, left, least, most, next: NO_ANCHOR });
+    }
+    Ok(())
+}
+
+/// A literal by which a rule is found, and how far before the literal's end its key can start.
+struct FoundBy<'a> {
+    literal: &'a [u8],
+    least: usize,
+    most: usize,
+    entry: Entry,
+}
+
+/// Where in the token's automaton a match in the making is when the literal has ended.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// At the start: the key follows.
+    Start,
+    /// The key starts with the literal.
+    AfterLiteral,
+    /// That depends on the bytes before the literal.
+    Replay,
+}
+
+fn found_by(rule: &Rule) -> impl Iterator<Item = FoundBy<'_>> {
+    let prefixes = rule.prefixes.iter().map(|text| FoundBy {
+        literal: text.as_bytes(),
+        least: text.len(),
+        most: text.len(),
+        entry: Entry::AfterLiteral,
+    });
+    let marker = rule.marker.iter().flat_map(|marker| {
+        marker.texts.iter().map(|text| FoundBy {
+            literal: text.as_bytes(),
+            least: marker.least + text.len(),
+            most: marker.most + text.len(),
+            entry: Entry::Replay,
+        })
+    });
+    let context = rule.context.iter().map(|text| FoundBy {
+        literal: text.as_bytes(),
+        least: 0,
+        most: 0,
+        entry: Entry::Start,
+    });
+    prefixes.chain(marker).chain(context)
+}
