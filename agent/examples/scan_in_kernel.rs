@@ -83,7 +83,8 @@ impl Check {
         let (mut kernel, mut here) = (f64::INFINITY, f64::INFINITY);
         for _ in 0..ROUNDS {
             keymoat_scan_this(text.as_ptr(), text.len());
-            let [nanoseconds, finished] = self.kernel.with(|ebpf| entry::<[u64; 2]>(ebpf, "SCAN_CHECK", 0))?;
+            let [nanoseconds, finished] =
+                self.kernel.with(|ebpf| entry::<[u64; 2]>(ebpf, "SCAN_CHECK", 0))?;
             if finished != 1 {
                 return Err("the scan did not come to its end".into());
             }
@@ -112,7 +113,11 @@ impl Check {
     }
 }
 
-fn entry<T: aya::Pod>(ebpf: &aya::Ebpf, map: &'static str, index: u32) -> Result<T, Box<dyn std::error::Error>> {
+fn entry<T: aya::Pod>(
+    ebpf: &aya::Ebpf,
+    map: &'static str,
+    index: u32,
+) -> Result<T, Box<dyn std::error::Error>> {
     let map = ebpf.map(map).ok_or("the kernel object lacks a map")?;
     Ok(Array::<_, T>::try_from(map)?.get(&index, 0)?)
 }

@@ -48,7 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The yardstick: the automaton's own loop, doing nothing with what it finds.
 fn literals(rules: &RuleSet) -> Result<impl Fn(&[u8]) -> usize + use<>, Box<dyn Error>> {
-    let markers = rules.rules().iter().filter_map(|rule| rule.marker.as_ref()).flat_map(|marker| &marker.texts);
+    let markers =
+        rules.rules().iter().filter_map(|rule| rule.marker.as_ref()).flat_map(|marker| &marker.texts);
     let others = rules.rules().iter().flat_map(|rule| rule.prefixes.iter().chain(&rule.context));
     let mut all: Vec<&String> = others.chain(markers).collect();
     all.sort();

@@ -6,9 +6,7 @@
 use crate::{bounds::at_most, emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use keymoat_abi::scan::{
-    Anchor, BLOCK, CHUNK, Flow, Header, SLOTS, Step, Tables, Token, WINDOW_WORDS, step,
-};
+use keymoat_abi::scan::{Anchor, BLOCK, CHUNK, Flow, Header, SLOTS, Step, Tables, Token, WINDOW_WORDS, step};
 
 /// What a scan ended with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,7 +138,11 @@ impl Tables for Rules<'_> {
     }
     #[inline(always)]
     fn class(&self, map: u16, byte: u8) -> u8 {
-        maps::SCAN_CLASSES.get(map.into()).and_then(|classes| classes.get(usize::from(byte))).copied().unwrap_or(0)
+        maps::SCAN_CLASSES
+            .get(map.into())
+            .and_then(|classes| classes.get(usize::from(byte)))
+            .copied()
+            .unwrap_or(0)
     }
     #[inline(always)]
     fn literal(&self, index: u32) -> u16 {
@@ -164,6 +166,10 @@ impl Tables for Rules<'_> {
     }
     #[inline(always)]
     fn glue(&self, set: u16, word: u8) -> u32 {
-        maps::SCAN_GLUE.get(set.into()).and_then(|words| words.get(usize::from(word) & 7)).copied().unwrap_or(0)
+        maps::SCAN_GLUE
+            .get(set.into())
+            .and_then(|words| words.get(usize::from(word) & 7))
+            .copied()
+            .unwrap_or(0)
     }
 }

@@ -178,7 +178,8 @@ impl States {
         let ending: Vec<StateID> = order.iter().copied().filter(|&state| built.is_match(state)).collect();
         // Literals have three bytes or more, so the shallow states keep their place.
         order.sort_by_key(|&state| built.is_match(state));
-        let shallower = |than: u16| order.iter().filter(|state| depth.get(state).is_some_and(|&d| d < than)).count();
+        let shallower =
+            |than: u16| order.iter().filter(|state| depth.get(state).is_some_and(|&d| d < than)).count();
         let (two, three) = (u16::try_from(shallower(2)).ok()?, u16::try_from(shallower(3)).ok()?);
         Some(States { order, two, three, ending })
     }

@@ -12,9 +12,9 @@
 mod literals;
 mod scan;
 mod tables;
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use tables::RuleTables;
 
@@ -45,7 +45,9 @@ pub enum Grade {
 pub enum Obstacle {
     #[error("its pattern cannot be compiled: {0}")]
     Pattern(String),
-    #[error("its automaton has {cells} cells, at most {max} can be numbered: lower the upper bounds of its repeats")]
+    #[error(
+        "its automaton has {cells} cells, at most {max} can be numbered: lower the upper bounds of its repeats"
+    )]
     TooLarge { cells: usize, max: usize },
     #[error(
         "its literal ends up to {back} bytes behind the start of the key, the kernel keeps {MAX_BACK}: use a literal \

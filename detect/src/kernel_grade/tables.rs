@@ -96,7 +96,13 @@ impl Default for Builder {
     fn default() -> Self {
         // Map 0 is the literal automaton's, which comes last.
         let classes = Pool { items: vec![[0; 256]], numbers: HashMap::new() };
-        Builder { classes, glue: Pool::default(), tokens: Vec::new(), cells: Vec::new(), bases: HashMap::new() }
+        Builder {
+            classes,
+            glue: Pool::default(),
+            tokens: Vec::new(),
+            cells: Vec::new(),
+            bases: HashMap::new(),
+        }
     }
 }
 
@@ -118,7 +124,13 @@ impl Builder {
             self.cells.extend_from_slice(&automaton.cells);
             base
         });
-        self.tokens.push(Token { base, start: automaton.start(), complete: automaton.complete, classes, rule });
+        self.tokens.push(Token {
+            base,
+            start: automaton.start(),
+            complete: automaton.complete,
+            classes,
+            rule,
+        });
         Ok(number)
     }
 

@@ -15,7 +15,11 @@ struct Both {
 impl Both {
     fn new(rules: RuleSet) -> Both {
         let engine = |rule| Detector::new(Arc::new(RuleSet::of(rule))).unwrap();
-        Both { kernel: KernelRules::compile(&rules), engines: rules.rules().iter().map(engine).collect(), rules }
+        Both {
+            kernel: KernelRules::compile(&rules),
+            engines: rules.rules().iter().map(engine).collect(),
+            rules,
+        }
     }
 
     fn id(&self, rule: usize) -> &str {
@@ -106,7 +110,9 @@ fn nearly_all_built_in_rules_are_kernel_grade() {
 fn every_sample_is_judged_as_the_engine_judges_it() {
     for rule in BUILTIN.rules.rules() {
         for sample in rule.positives.iter().chain(&rule.negatives) {
-            for (before, after) in [("", ""), ("key=", "\r\n"), ("{\"a\\u003d", "\"}"), ("x", "x"), ("token%3D", "%26")] {
+            for (before, after) in
+                [("", ""), ("key=", "\r\n"), ("{\"a\\u003d", "\"}"), ("x", "x"), ("token%3D", "%26")]
+            {
                 let text = format!("{before}{sample}{after}");
                 BUILTIN.agree(text.as_bytes(), &[]).unwrap();
             }
@@ -158,15 +164,25 @@ fn a_rule_that_does_not_fit_says_why() {
         rule("large", "lar(?:abcdefghijklmnopqrstuvwxyz0123456789){1,100}", "prefixes = ['lar']"),
         rule("far", "[0-9]{110}far[0-9]{3}", "marker = { texts = ['far'], at = 110 }"),
     ];
-    rules.extend((0..=SLOTS).map(|n| rule(&format!("same{n}"), &format!("sam[a-z]{{{}}}", 10 + n), "prefixes = ['sam']")));
+    rules.extend(
+        (0..=SLOTS)
+            .map(|n| rule(&format!("same{n}"), &format!("sam[a-z]{{{}}}", 10 + n), "prefixes = ['sam']")),
+    );
     let both = compiled(&rules);
-    let reasons: Vec<_> =
-        both.kernel.grades().iter().filter_map(|grade| match grade {
+    let reasons: Vec<_> = both
+        .kernel
+        .grades()
+        .iter()
+        .filter_map(|grade| match grade {
             Grade::Kernel => None,
             Grade::UserOnly(why) => Some(why.to_string()),
-        }).collect();
+        })
+        .collect();
     assert_eq!(reasons.len(), 3, "{reasons:?}");
-    assert!(reasons[0].contains("cells") && reasons[1].contains("behind") && reasons[2].contains("`sam`"), "{reasons:?}");
+    assert!(
+        reasons[0].contains("cells") && reasons[1].contains("behind") && reasons[2].contains("`sam`"),
+        "{reasons:?}"
+    );
     let (says, _) = both.kernel_says(&[b" samabcdefghij "]);
     assert_eq!(says[0], BTreeSet::from(["same0"]));
 }
@@ -189,8 +205,16 @@ fn a_flow_says_when_it_could_not_follow_all() {
 fn a_thousand_rules_fit() {
     let rules: Vec<_> = (0..1000)
         .map(|n| {
-            let prefix = format!("{}{}_{n:03}", char::from(b'a' + (n % 26) as u8), char::from(b'a' + (n / 26 % 26) as u8));
-            rule(&format!("r{n}"), &format!("{prefix}[A-Za-z0-9_-]{{20,120}}"), &format!("prefixes = ['{prefix}']"))
+            let prefix = format!(
+                "{}{}_{n:03}",
+                char::from(b'a' + (n % 26) as u8),
+                char::from(b'a' + (n / 26 % 26) as u8)
+            );
+            rule(
+                &format!("r{n}"),
+                &format!("{prefix}[A-Za-z0-9_-]{{20,120}}"),
+                &format!("prefixes = ['{prefix}']"),
+            )
         })
         .collect();
     let text = format!("vendor = 'test'\n{}", rules.concat());
@@ -242,7 +266,11 @@ static ODD: LazyLock<Both> = LazyLock::new(|| {
     compiled(&[
         rule("alternation", "aab(?:ab?|b{2,3}){5,8}\\.?", "prefixes = ['aab']"),
         rule("marker", "[ab]{2,6}-a-[ab]{3,5}", "marker = { texts = ['-a-'], at = [2, 6] }"),
-        rule("markers", "[ab-]{5}(?:a\\.|b-)b[ab.]{1,4}", "marker = { texts = ['a.b', 'b-b'], at = 5 }\nleft = 'none'"),
+        rule(
+            "markers",
+            "[ab-]{5}(?:a\\.|b-)b[ab.]{1,4}",
+            "marker = { texts = ['a.b', 'b-b'], at = 5 }\nleft = 'none'",
+        ),
         rule("contains", "bab[ab.-]{5,20}", "prefixes = ['bab']\ncontains = ['aa.', 'a.a', '-a-a-']"),
         rule("context", "[ab]{8,9}", "context = ['a.b', '--=', 'a.b.a', '.ba']"),
         rule("inside", "ab-ab-ab-[ab]{0,3}", "prefixes = ['ab-ab-ab-']\nright = '[b]'"),

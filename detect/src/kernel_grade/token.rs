@@ -28,15 +28,17 @@ pub(super) struct Automaton {
 
 impl Automaton {
     pub(super) fn new(rule: &Rule) -> Result<Automaton, Obstacle> {
-        let pattern =
-            rule.shape.automaton().map_err(|problem| Obstacle::Pattern(problem.to_string()))?;
+        let pattern = rule.shape.automaton().map_err(|problem| Obstacle::Pattern(problem.to_string()))?;
         let walk = Walk { pattern, rule, contains: rule.contains.iter().map(String::as_bytes).collect() };
         let mut explored = Explored::new(rule.shape.classes(&rule.contains));
 
         let start = walk.start();
         // Of a rule found by its prefixes, only what can follow one of them goes into the tables.
-        let after: Vec<(&[u8], Next)> =
-            rule.prefixes.iter().map(|prefix| (prefix.as_bytes(), walk.follow(&start, prefix.as_bytes()))).collect();
+        let after: Vec<(&[u8], Next)> = rule
+            .prefixes
+            .iter()
+            .map(|prefix| (prefix.as_bytes(), walk.follow(&start, prefix.as_bytes())))
+            .collect();
         if rule.prefixes.is_empty() {
             explored.number(start.clone());
         }
@@ -97,7 +99,8 @@ impl Walk<'_> {
         if ended && self.holds_all(from) && !self.rule.shape.right.contains(byte) {
             return Next::Hit;
         }
-        let contains = self.contains.iter().zip(&from.contains).map(|(text, &had)| grown(text, had, byte)).collect();
+        let contains =
+            self.contains.iter().zip(&from.contains).map(|(text, &had)| grown(text, had, byte)).collect();
         Next::Alive(Progress { state, contains })
     }
 
@@ -194,7 +197,9 @@ impl Explored {
         };
         let mut cells = vec![DEAD; FIRST_ROW];
         for targets in open.iter().chain(&complete).filter_map(|&number| self.targets.get(number)) {
-            cells.extend(columns.iter().map(|&class| row(targets.get(class).copied().unwrap_or(Target::Dead))));
+            cells.extend(
+                columns.iter().map(|&class| row(targets.get(class).copied().unwrap_or(Target::Dead))),
+            );
         }
         Ok(Automaton {
             cells,
