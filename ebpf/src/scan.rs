@@ -19,22 +19,27 @@ pub enum Outcome {
     Unfinished,
 }
 
+/// Whether a key may leave. A struct and no closure: a closure's type is nothing that the kernel's BTF allows in a struct.
+pub trait Judge: Copy {
+    fn refuses(&self, rule: u16) -> bool;
+}
+
 /// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte.
 const STEPS_PER_BYTE: u64 = 4;
 const STEPS: u64 = 4096;
 /// The kernel's own limit.
 const MAX_STEPS: u64 = 1 << 23;
 
-/// Scans `len` bytes of a flow. `refuses` is asked about every key that ends in them, and about those that are complete if
+/// Scans `len` bytes of a flow. The judge is asked about every key that ends in them, and about those that are complete if
 /// nothing follows: the write that completes a key is the one to refuse.
 #[inline(always)]
-pub fn scan<B: Bytes, J: Fn(u16) -> bool + Copy>(flow: &mut Flow, bytes: B, len: u64, refuses: J) -> Outcome {
+pub fn scan<B: Bytes, J: Judge>(flow: &mut Flow, bytes: B, len: u64, judge: J) -> Outcome {
     let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
     let generation = rules.header.generation;
     if !flow.belongs_to(generation) {
         flow.restart(generation);
     }
-    let mut state = State { flow, rules, bytes, refuses, taken: 0, len, outcome: Outcome::Unfinished };
+    let mut state = State { flow, rules, bytes, judge, taken: 0, len, outcome: Outcome::Unfinished };
     let steps = at_most(len, MAX_STEPS / STEPS_PER_BYTE - STEPS) * STEPS_PER_BYTE + STEPS;
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
@@ -48,7 +53,7 @@ struct State<'a, B, J> {
     flow: &'a mut Flow,
     rules: Rules<'a>,
     bytes: B,
-    refuses: J,
+    judge: J,
     /// Bytes given to the flow, of `len`.
     taken: u64,
     len: u64,
@@ -56,13 +61,13 @@ struct State<'a, B, J> {
 }
 
 /// One step. 1 ends the loop.
-extern "C" fn advance<B: Bytes, J: Fn(u16) -> bool + Copy>(_index: u64, state: *mut State<'_, B, J>) -> i64 {
+extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, J>) -> i64 {
     // SAFETY: what `scan` gave to the helper.
     let state = unsafe { &mut *state };
     let last = state.taken >= state.len;
     match step(state.flow, &state.rules, last) {
         Step::More => 0,
-        Step::Hit(rule) if (state.refuses)(rule) => {
+        Step::Hit(rule) if state.judge.refuses(rule) => {
             state.outcome = Outcome::Refused(rule);
             1
         }
@@ -93,10 +98,10 @@ fn refill<B: Bytes, J>(state: &mut State<'_, B, J>) -> bool {
 
 /// What to say of the keys that are complete if nothing follows.
 #[inline(always)]
-fn at_the_end<B, J: Fn(u16) -> bool + Copy>(state: &State<'_, B, J>) -> Outcome {
+fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> Outcome {
     for slot in 0..SLOTS {
         if let Some(rule) = state.flow.complete(&state.rules, slot)
-            && (state.refuses)(rule)
+            && state.judge.refuses(rule)
         {
             return Outcome::Refused(rule);
         }

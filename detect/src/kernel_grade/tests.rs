@@ -30,7 +30,9 @@ impl Both {
     fn kernel_says(&self, writes: &[&[u8]]) -> (Vec<BTreeSet<&str>>, u32) {
         let (mut flow, mut ended) = (Flow::NEW, BTreeSet::new());
         let says = writes.iter().map(|bytes| {
-            self.kernel.write(&mut flow, bytes, &mut |rule| drop(ended.insert(rule)));
+            self.kernel.write(&mut flow, bytes, &mut |rule| {
+                ended.insert(rule);
+            });
             let all = ended.iter().copied().chain(self.kernel.complete(&flow));
             all.map(|rule| self.id(rule.into())).collect()
         });

@@ -3,7 +3,7 @@
 
 use crate::{
     maps::{SCAN_CHECK, SCAN_CHECK_FLOW, SCAN_CHECK_KEYS},
-    scan::{Outcome, scan},
+    scan::{Judge, Outcome, scan},
     user_memory::UserMemory,
 };
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::uprobe, programs::ProbeContext};
@@ -17,18 +17,23 @@ pub fn scan_check(ctx: ProbeContext) -> u32 {
     // SAFETY: map values; the example calls from one thread only. The helpers take no arguments.
     unsafe {
         let began = bpf_ktime_get_ns();
-        let outcome = scan(&mut *flow, UserMemory::<0>(buffer), len, note);
+        let outcome = scan(&mut *flow, UserMemory::<0>(buffer), len, Count);
         *result = [bpf_ktime_get_ns() - began, u64::from(outcome == Outcome::Passed)];
     }
     0
 }
 
-/// Counts a key of a rule, and lets it pass.
-#[inline(always)]
-fn note(rule: u16) -> bool {
-    if let Some(count) = SCAN_CHECK_KEYS.get_ptr_mut(rule.into()) {
-        // SAFETY: a map value; the example calls from one thread only.
-        unsafe { *count += 1 };
+/// Counts the keys of each rule, and lets them pass.
+#[derive(Clone, Copy)]
+struct Count;
+
+impl Judge for Count {
+    #[inline(always)]
+    fn refuses(&self, rule: u16) -> bool {
+        if let Some(count) = SCAN_CHECK_KEYS.get_ptr_mut(rule.into()) {
+            // SAFETY: a map value; the example calls from one thread only.
+            unsafe { *count += 1 };
+        }
+        false
     }
-    false
 }
