@@ -78,8 +78,8 @@ fn list_and_show_say_what_the_kernel_can_decide() {
     let config = config.to_str().unwrap();
 
     let (_, text) = ask(&["list", "--config", config]);
-    let line = |id: &str| text.lines().find(|line| line.starts_with(id)).unwrap().to_owned();
-    assert!(line("acme-key").contains(" yes ") && line("acme-far").contains(" no "), "{text}");
+    let kernel = |id: &str| text.lines().find(|line| line.contains(id)).unwrap().split_whitespace().nth(2);
+    assert_eq!((kernel("acme-key"), kernel("acme-far")), (Some("yes"), Some("no")), "{text}");
     assert!(text.contains("of kernel grade") && text.contains("kernel tables: "), "{text}");
 
     let (_, json) = ask(&["list", "--json", "--config", config]);
@@ -94,15 +94,17 @@ fn list_and_show_say_what_the_kernel_can_decide() {
     let (_, text) = ask(&["show", "acme-key", "--config", config]);
     assert!(text.contains("kernel grade    yes"), "{text}");
     let (_, text) = ask(&["show", "acme-far", "--config", config]);
-    assert!(text.contains("userspace only") && text.contains("behind the start"), "{text}");
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let words = words.join(" ");
+    assert!(words.contains("no, decided in userspace only") && words.contains("behind the start"), "{text}");
 }
 
 #[test]
 fn show_tells_all_but_no_complete_key() {
     let rules = RuleSet::builtin().unwrap();
     let detector = Detector::new(Arc::new(rules.clone())).unwrap();
-    // Every tenth: each asks as the command does, from reading all rules on.
-    for rule in rules.rules().iter().step_by(10) {
+    // Some of them: each asks as the command does, from reading all rules on.
+    for rule in rules.rules().iter().step_by(40) {
         let (exit, text) = ask(&["show", &rule.id]);
         assert_eq!(exit.unwrap(), Exit::Clean);
         assert!(text.contains(&rule.severity.to_string()) && text.contains("looks like"), "{text}");
