@@ -1,7 +1,8 @@
 //! The bytes that cross between keymoat's kernel programs and its agent.
 //!
 //! `event` is what the kernel writes to the ring, `config` what the agent tells the kernel, `loss` the
-//! counters both agree on, and `decode` (agent only) turns ring bytes into events after checking them.
+//! counters both agree on, and `decode` (agent only) turns ring bytes into events after checking them. `scan` is the one
+//! piece of code made for both sides: the matcher, and its tables. So far the agent's side alone runs it.
 //!
 //! **Architecture Invariant:** nothing here depends on anything; every struct is `repr(C)`, has no implicit
 //! padding and a size assertion, so both sides read the same bytes whatever compiled them.
@@ -12,6 +13,7 @@ pub mod config;
 pub mod decode;
 pub mod event;
 pub mod loss;
+pub mod scan;
 pub mod state;
 
 pub use config::Config;

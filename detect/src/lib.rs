@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod fingerprint;
 mod inspect;
+mod kernel_grade;
 pub mod location;
 mod pattern;
 pub mod policy;
@@ -26,6 +27,7 @@ pub use error::{Problem, RuleError, UnknownRule};
 pub use fingerprint::Fingerprinter;
 pub use inspect::text;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
+pub use kernel_grade::{Grade, KernelRules, Obstacle, RuleTables};
 pub use redact::{redact_all, redacted};
 pub use rules::{Marker, Mistake, Origin, Rule, RuleSet, Severity, Unsupported, is_home, is_usual};
 

@@ -8,7 +8,7 @@ use crate::config::rules::{self, RulesError};
 use crate::terminal::{escape, wrap};
 use clap::{Args, Subcommand};
 use comfy_table::{ContentArrangement, Table, presets};
-use keymoat_detect::{Detector, Rule, RuleSet, redact_all};
+use keymoat_detect::{Detector, KernelRules, Rule, RuleSet, redact_all};
 use serde::Serialize;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -76,17 +76,29 @@ fn answer(args: &RulesArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
 fn list(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["ID", "ON", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
-    for rule in rules.rules() {
+    table.set_header(["ID", "ON", "KERNEL", "SEVERITY", "VENDOR", "NAME", "AT HOME"]);
+    let kernel = KernelRules::compile(rules);
+    for (rule, grade) in rules.rules().iter().zip(kernel.grades()) {
+        let in_kernel = if grade.obstacle().is_none() { "yes" } else { "no" };
         let severity = rule.severity.to_string();
         let home = rule.home.join(" ");
-        let cells = [rule.id.as_str(), on_or_off(rule), &severity, &rule.vendor, &rule.name, &home]
+        let cells = [&rule.id, on_or_off(rule), in_kernel, &severity, &rule.vendor, &rule.name, &home]
             .map(|c| escape(c).into_owned());
         table.add_row(cells);
     }
     writeln!(out, "{}", table.trim_fmt())?;
     let on = rules.rules().iter().filter(|rule| rule.on).count();
-    writeln!(out, "{} rules, {on} of them on", rules.rules().len())
+    let graded = kernel.grades().iter().filter(|grade| grade.obstacle().is_none()).count();
+    writeln!(out, "{} rules, {on} of them on, {graded} of kernel grade", rules.rules().len())?;
+    let tables = kernel.tables();
+    writeln!(
+        out,
+        "kernel tables: {} KiB; {} tokens, literals of {} states x {} classes",
+        tables.size().div_ceil(1024),
+        tables.tokens.len(),
+        tables.literal_states(),
+        tables.header.stride
+    )
 }
 
 fn on_or_off(rule: &Rule) -> &'static str {
@@ -108,11 +120,16 @@ struct Entry<'a> {
     explanation: &'a str,
     remediation: &'a str,
     attack: &'a [String],
+    kernel_grade: bool,
+    /// Why the kernel cannot decide it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<String>,
     origin: String,
 }
 
 fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
-    for rule in rules.rules() {
+    let kernel = KernelRules::compile(rules);
+    for (rule, grade) in rules.rules().iter().zip(kernel.grades()) {
         let entry = Entry {
             id: &rule.id,
             name: &rule.name,
@@ -126,6 +143,8 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
             explanation: &rule.explanation,
             remediation: &rule.remediation,
             attack: &rule.attack,
+            kernel_grade: grade.obstacle().is_none(),
+            why_not: grade.obstacle().map(ToString::to_string),
             origin: rule.origin.to_string(),
         };
         serde_json::to_writer(&mut *out, &entry)?;
@@ -136,6 +155,7 @@ fn list_json(rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
 
 fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let rule = rules.get(id).ok_or_else(|| rules.unknown(id))?.clone();
+    let decided = decided_in(&rules, id);
     // Also for a rule that is off: its sample is not to be shown whole.
     let mut with_it = rules;
     with_it.enable(&[id])?;
@@ -171,6 +191,7 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         ("why it matters", rule.explanation.clone()),
         ("what to do", rule.remediation.clone()),
         ("ATT&CK", rule.attack.join("  ")),
+        ("kernel grade", decided),
         ("defined in", rule.origin.to_string()),
     ];
     for (label, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
@@ -179,6 +200,16 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a key of this rule can be recognised: it can be refused before it leaves only where the kernel can.
+fn decided_in(rules: &RuleSet, id: &str) -> String {
+    let kernel = KernelRules::compile(rules);
+    let mut grades = rules.rules().iter().zip(kernel.grades());
+    match grades.find(|(rule, _)| rule.id == id).and_then(|(_, grade)| grade.obstacle()) {
+        Some(obstacle) => format!("no, decided in userspace only: {obstacle}"),
+        None => "yes: the same tables decide in the kernel and in userspace".to_owned(),
+    }
 }
 
 fn check(file: &Path, strict: bool, out: &mut dyn Write) -> anyhow::Result<Exit> {

@@ -53,12 +53,58 @@ fn list_names_every_rule_also_the_configured_ones() {
     assert!(ids.iter().any(|id| id == "acme-key") && ids.len() > 1);
 }
 
+/// A rule found too far behind its start: only userspace can decide it.
+const FAR_RULE: &str = r#"
+vendor = "Acme"
+[[rule]]
+id = "acme-far"
+name = "Acme far key"
+severity = "high"
+pattern = '[0-9]{120}acmek[0-9]{8}'
+marker = { texts = ["acmek"], at = 120 }
+explanation = "It opens Acme."
+remediation = "Revoke it."
+positives = [[{ fill = "digits", n = 120 }, "acmek", { fill = "digits", n = 8 }], [{ repeat = "1", n = 120 }, "acmek12345678"]]
+negatives = [["acmek", "12345678"], [{ repeat = "1", n = 119 }, "acmek12345678"]]
+"#;
+
+#[test]
+fn list_and_show_say_what_the_kernel_can_decide() {
+    let (rules, near) = file("acme.toml", RULE);
+    let far = rules.path().join("far.toml");
+    std::fs::write(&far, FAR_RULE).unwrap();
+    let config = rules.path().join("agent.toml");
+    std::fs::write(&config, format!("rules = [{near:?}, {far:?}]")).unwrap();
+    let config = config.to_str().unwrap();
+
+    let (_, text) = ask(&["list", "--config", config]);
+    let kernel = |id: &str| text.lines().find(|line| line.contains(id)).unwrap().split_whitespace().nth(2);
+    assert_eq!((kernel("acme-key"), kernel("acme-far")), (Some("yes"), Some("no")), "{text}");
+    assert!(text.contains("of kernel grade") && text.contains("kernel tables: "), "{text}");
+
+    let (_, json) = ask(&["list", "--json", "--config", config]);
+    let entries = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let entries: Vec<_> = entries.filter(|entry| entry["vendor"] == "Acme").collect();
+    let entry = |id: &str| entries.iter().find(|entry| entry["id"] == id).unwrap();
+    assert_eq!(entry("acme-key")["kernel_grade"], true);
+    assert!(entry("acme-key").get("why_not").is_none());
+    assert_eq!(entry("acme-far")["kernel_grade"], false);
+    assert!(entry("acme-far")["why_not"].as_str().unwrap().contains("behind the start"));
+
+    let (_, text) = ask(&["show", "acme-key", "--config", config]);
+    assert!(text.contains("kernel grade    yes"), "{text}");
+    let (_, text) = ask(&["show", "acme-far", "--config", config]);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let words = words.join(" ");
+    assert!(words.contains("no, decided in userspace only") && words.contains("behind the start"), "{text}");
+}
+
 #[test]
 fn show_tells_all_but_no_complete_key() {
     let rules = RuleSet::builtin().unwrap();
     let detector = Detector::new(Arc::new(rules.clone())).unwrap();
-    // Every tenth: each asks as the command does, from reading all rules on.
-    for rule in rules.rules().iter().step_by(10) {
+    // Some of them: each asks as the command does, from reading all rules on.
+    for rule in rules.rules().iter().step_by(40) {
         let (exit, text) = ask(&["show", &rule.id]);
         assert_eq!(exit.unwrap(), Exit::Clean);
         assert!(text.contains(&rule.severity.to_string()) && text.contains("looks like"), "{text}");

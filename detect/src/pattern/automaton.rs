@@ -60,6 +60,22 @@ impl Automaton {
         !self.dfa.is_dead_state(state)
     }
 
+    /// Where every match starts.
+    pub(crate) fn start(&self) -> StateID {
+        self.start
+    }
+
+    /// One byte further. None: no match can be reached any more. The flag says that a match ends before this byte.
+    pub(crate) fn next(&self, state: StateID, byte: u8) -> Option<(StateID, bool)> {
+        let next = self.dfa.next_state(state, byte);
+        (!self.dfa.is_dead_state(next)).then(|| (next, self.dfa.is_match_state(next)))
+    }
+
+    /// Does a match end here if nothing follows?
+    pub(crate) fn ends(&self, state: StateID) -> bool {
+        self.dfa.is_match_state(self.dfa.next_eoi_state(state))
+    }
+
     /// Takes a walk on over the bytes from offset `at`. A match counts only if the byte after it is not one
     /// of `glue`.
     pub(crate) fn advance(

@@ -1,10 +1,19 @@
 //! Where a token begins and ends: sets of bytes, and the check that nothing of the token stands to its left.
 
+use keymoat_abi::scan;
+pub(crate) use scan::LOOK_BEHIND;
+
 /// A set of byte values.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ByteSet([u64; 4]);
 
 impl ByteSet {
+    pub(crate) fn of(byte: u8) -> ByteSet {
+        let mut set = ByteSet::default();
+        set.insert_range(byte, byte);
+        set
+    }
+
     pub(crate) fn insert_range(&mut self, first: u8, last: u8) {
         for byte in first..=last {
             if let Some(word) = self.0.get_mut(usize::from(byte >> 6)) {
@@ -15,6 +24,15 @@ impl ByteSet {
 
     pub(crate) fn contains(&self, byte: u8) -> bool {
         self.0.get(usize::from(byte >> 6)).is_some_and(|word| word >> (byte & 63) & 1 == 1)
+    }
+
+    /// As words of 32 bits: bit `byte & 31` of word `byte >> 5`.
+    pub(crate) fn words(&self) -> [u32; 8] {
+        let mut words = [0; 8];
+        for (pair, &word) in words.chunks_mut(2).zip(&self.0) {
+            pair.copy_from_slice(&[word as u32, (word >> 32) as u32]);
+        }
+        words
     }
 
     pub(crate) fn union(mut self, other: ByteSet) -> ByteSet {
@@ -55,25 +73,9 @@ impl std::fmt::Debug for ByteSet {
     }
 }
 
-/// How many bytes before a token [`left_is_free`] may look at: `\u003d`.
-pub(crate) const LOOK_BEHIND: usize = 6;
-
-/// May a token start here? `before(1)` is the byte just before it, `before(2)` the one before that; `None`
-/// where nothing is known, which counts as free.
-///
-/// An escape is a boundary although it ends in a letter or digit: in `"my keys:\nghp_…"` the `n` belongs to
-/// the line break, in `token%3Dghp_…` the `D` to the equals sign, and `\u003d` is how some JSON writers put it.
+/// May a token start here? `before` as in [`keymoat_abi::scan::left_is_free`], which decides the same in the kernel.
 pub(crate) fn left_is_free(glue: &ByteSet, before: impl Fn(usize) -> Option<u8>) -> bool {
-    let Some(last) = before(1) else { return true };
-    if !glue.contains(last) {
-        return true;
-    }
-    let is = |distance, byte| before(distance) == Some(byte);
-    let hex = |distance| before(distance).is_some_and(|b| b.is_ascii_hexdigit());
-    let control = matches!(last, b'n' | b'r' | b't' | b'b' | b'f') && is(2, b'\\');
-    let percent = hex(1) && hex(2) && is(3, b'%');
-    let unicode = (1..=4).all(hex) && is(5, b'u') && is(6, b'\\');
-    control || percent || unicode
+    scan::left_is_free(|byte| glue.contains(byte), before)
 }
 
 #[cfg(test)]

@@ -83,6 +83,46 @@ impl Shape {
     }
 }
 
+/// Bytes that no match tells apart, by class, and one byte of each class.
+pub(crate) struct Classes {
+    pub(crate) of: [u8; 256],
+    pub(crate) samples: Vec<u8>,
+}
+
+impl Shape {
+    /// Classes of the bytes that the pattern, its right boundary and `contains` treat alike.
+    pub(crate) fn classes(&self, contains: &[String]) -> Classes {
+        let mut sets = vec![self.right];
+        parts(&self.hir, &mut sets);
+        sets.extend(contains.iter().flat_map(|text| text.bytes()).map(ByteSet::of));
+        let mut known: Vec<Vec<bool>> = Vec::new();
+        let mut classes = Classes { of: [0; 256], samples: Vec::new() };
+        for (byte, class) in (0..=u8::MAX).zip(&mut classes.of) {
+            let member: Vec<bool> = sets.iter().map(|set| set.contains(byte)).collect();
+            let number = known.iter().position(|other| *other == member).unwrap_or_else(|| {
+                known.push(member);
+                classes.samples.push(byte);
+                known.len() - 1
+            });
+            // At most one class per byte.
+            *class = number as u8;
+        }
+        classes
+    }
+}
+
+/// Every set of bytes the pattern names: its classes, and each byte of its literals.
+fn parts(hir: &Hir, sets: &mut Vec<ByteSet>) {
+    match hir.kind() {
+        HirKind::Class(class) => sets.push(class_set(class)),
+        HirKind::Literal(literal) => sets.extend(literal.0.iter().map(|&byte| ByteSet::of(byte))),
+        HirKind::Repetition(repetition) => parts(&repetition.sub, sets),
+        HirKind::Capture(capture) => parts(&capture.sub, sets),
+        HirKind::Concat(list) | HirKind::Alternation(list) => list.iter().for_each(|part| parts(part, sets)),
+        HirKind::Empty | HirKind::Look(_) => {}
+    }
+}
+
 fn parse(pattern: &str) -> Result<Hir, Problem> {
     regex_syntax::ParserBuilder::new()
         .unicode(false)
@@ -157,11 +197,7 @@ fn set(text: &str) -> Result<ByteSet, Problem> {
     match hir.kind() {
         HirKind::Class(class) => Ok(class_set(class)),
         HirKind::Literal(literal) => match *literal.0 {
-            [byte] => {
-                let mut set = ByteSet::default();
-                set.insert_range(byte, byte);
-                Ok(set)
-            }
+            [byte] => Ok(ByteSet::of(byte)),
             _ => Err(bad()),
         },
         _ => Err(bad()),

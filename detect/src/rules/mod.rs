@@ -84,6 +84,12 @@ impl RuleSet {
         &mut self.rules
     }
 
+    /// One rule as a set of its own, on.
+    #[cfg(test)]
+    pub(crate) fn of(rule: &Rule) -> RuleSet {
+        RuleSet { rules: vec![Rule { on: true, ..rule.clone() }], unsupported: Vec::new() }
+    }
+
     pub fn get(&self, id: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.id == id)
     }
