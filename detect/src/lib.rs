@@ -17,6 +17,7 @@ mod inspect;
 mod pattern;
 mod redact;
 mod rules;
+mod validate;
 
 pub use check::Failure;
 pub use engine::{Detector, Match, Stream};
@@ -25,6 +26,7 @@ pub use fingerprint::Fingerprinter;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};
 pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};
+pub use validate::{Assessment, Confidence, Fact, Suppressed};
 
 /// Longest secret a rule may describe. It bounds what a [`Stream`] can hold, whatever the traffic does.
 pub const MAX_SECRET_LEN: usize = 4000;

@@ -2,11 +2,14 @@
 
 use crate::decode::place::{self, Place, Side, Spot};
 use crate::decode::{Part, Piece};
-use crate::{Detector, Fingerprinter, Match, Stream, redact_all, redacted};
+use crate::{
+    Assessment, Confidence, Detector, Fact, Fingerprinter, Match, Stream, Suppressed, redact_all, redacted,
+};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Longest name of a header or parameter that is shown.
 const MAX_NAME: usize = 64;
@@ -18,6 +21,9 @@ pub struct Hit {
     pub fingerprint: String,
     pub redacted: String,
     pub length: usize,
+    pub confidence: Confidence,
+    /// What the secret says about itself.
+    pub facts: Vec<Fact>,
     pub location: String,
     pub protocol: Option<&'static str>,
     /// Host the message names.
@@ -45,15 +51,23 @@ impl Tail {
 pub struct Scanner {
     detector: Arc<Detector>,
     fingerprints: Fingerprinter,
+    /// By the reason's place in [`Suppressed::ALL`].
+    suppressed: [AtomicU64; Suppressed::ALL.len()],
 }
 
 impl Scanner {
     pub fn new(detector: Arc<Detector>, fleet_key: &[u8]) -> Self {
-        Self { detector, fingerprints: Fingerprinter::new(fleet_key) }
+        Self { detector, fingerprints: Fingerprinter::new(fleet_key), suppressed: Default::default() }
     }
 
     pub fn detector(&self) -> &Detector {
         &self.detector
+    }
+
+    /// How many matches were no findings so far, by reason.
+    pub fn suppressed(&self) -> impl Iterator<Item = (Suppressed, u64)> {
+        let totals = self.suppressed.iter().map(|total| total.load(Ordering::Relaxed));
+        Suppressed::ALL.into_iter().zip(totals)
     }
 
     /// Looks into the next piece of a flow.
@@ -91,7 +105,7 @@ impl Scanner {
             let again = decoded.iter().any(|other| other.start < span.end && span.start < other.end);
             if !again {
                 let spot = place::locate(place, bytes, span.start);
-                hits.push(self.hit(&found, spot, place, host, span.end <= peeked));
+                hits.extend(self.hit(&found, spot, place, host, span.end <= peeked));
             }
         });
     }
@@ -124,7 +138,7 @@ impl Scanner {
             self.detector.scan(&plain, &mut |found| {
                 let decoded = span(&found);
                 let span = start + encoded(text, decoded.start)..start + encoded(text, decoded.end);
-                hits.push(self.hit(&found, spot, piece.place, host, span.end <= piece.peeked));
+                hits.extend(self.hit(&found, spot, piece.place, host, span.end <= piece.peeked));
                 spans.push(span);
             });
         }
@@ -150,7 +164,7 @@ impl Scanner {
         *pushed += bytes.len() as u64;
         let looked_at = *looked_at;
         self.detector.push(stream, bytes, &mut |found| {
-            hits.push(self.stream_hit(&found, place, host, looked_at));
+            hits.extend(self.stream_hit(&found, place, host, looked_at));
         });
     }
 
@@ -159,7 +173,7 @@ impl Scanner {
         let Some(Tail { stream, place: Some(place), looked_at, .. }) = tail.as_deref_mut() else { return };
         let (place, looked_at) = (*place, *looked_at);
         self.detector.flush(stream, &mut |found| {
-            hits.push(self.stream_hit(&found, place, host, looked_at));
+            hits.extend(self.stream_hit(&found, place, host, looked_at));
         });
     }
 
@@ -177,11 +191,18 @@ impl Scanner {
         }
     }
 
-    fn stream_hit(&self, found: &Match<'_>, place: Place, host: Option<&Arc<str>>, looked_at: u64) -> Hit {
+    fn stream_hit(
+        &self,
+        found: &Match<'_>,
+        place: Place,
+        host: Option<&Arc<str>>,
+        looked_at: u64,
+    ) -> Option<Hit> {
         let end = found.start + found.secret.len() as u64;
         self.hit(found, place::locate(place, &[], 0), place, host, end <= looked_at)
     }
 
+    /// None if the match is no finding; counted then.
     fn hit(
         &self,
         found: &Match<'_>,
@@ -189,16 +210,32 @@ impl Scanner {
         place: Place,
         host: Option<&Arc<str>>,
         second_look: bool,
-    ) -> Hit {
-        Hit {
+    ) -> Option<Hit> {
+        let Assessment { confidence, facts, .. } = match &found.assessment {
+            Ok(assessment) => assessment,
+            Err(why) => {
+                self.count(*why, second_look);
+                return None;
+            }
+        };
+        Some(Hit {
             rule: found.rule.id.clone(),
             fingerprint: self.fingerprints.fingerprint(found.secret),
             redacted: redacted(found.rule, found.secret),
             length: found.secret.len(),
+            confidence: *confidence,
+            facts: facts.clone(),
             location: spot.name(|name| self.shown_name(name)),
             protocol: place.protocol(),
             host: host.cloned(),
             second_look,
+        })
+    }
+
+    fn count(&self, why: Suppressed, second_look: bool) {
+        let place = Suppressed::ALL.iter().position(|&reason| reason == why);
+        if let Some(total) = place.and_then(|place| self.suppressed.get(place)).filter(|_| !second_look) {
+            total.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -4,6 +4,7 @@ use super::sample::{self, Piece};
 use super::{Marker, Origin, Rule, Severity, home};
 use crate::error::{Problem, RuleError};
 use crate::pattern::{self, Shape};
+use crate::validate::{self, Validator};
 use serde::Deserialize;
 use std::sync::Arc;
 use toml::Spanned;
@@ -56,6 +57,8 @@ struct Entry {
     variables: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     contains: Vec<Spanned<String>>,
+    #[serde(default)]
+    validators: Vec<Spanned<String>>,
     left: Option<Spanned<String>>,
     right: Option<Spanned<String>>,
     home: Option<Vec<Spanned<String>>>,
@@ -170,6 +173,7 @@ impl Source<'_> {
             marker: anchors.marker,
             context: anchors.context,
             contains: entry.contains.iter().map(|text| text.get_ref().clone()).collect(),
+            checks: self.validators(&entry.validators)?,
             home: self.checked(home, home::is_host_pattern, Problem::BadHost)?,
             usual: self.checked(&entry.usual, home::is_location, Problem::BadLocation)?,
             explanation: entry.explanation.get_ref().trim().to_owned(),
@@ -302,6 +306,14 @@ impl Source<'_> {
         }
     }
 
+    fn validators(&self, names: &[Spanned<String>]) -> Result<Vec<&'static Validator>, RuleError> {
+        let named = |name: &Spanned<String>| {
+            let problem = || Problem::UnknownValidator { name: name.get_ref().clone(), known: validate::names(false) };
+            Validator::named(name.get_ref()).ok_or_else(|| self.at(name, problem()))
+        };
+        names.iter().map(named).collect()
+    }
+
     fn checked(
         &self,
         list: &[Spanned<String>],
@@ -323,7 +335,8 @@ impl Source<'_> {
         if found < MIN_SAMPLES {
             return Err(self.at(list, Problem::FewSamples { field, found }));
         }
-        Ok(list.get_ref().iter().map(|pieces| sample::assemble(pieces)).collect())
+        let assemble = |pieces: &Vec<Piece>| sample::assemble(pieces).map_err(|problem| self.at(list, problem));
+        list.get_ref().iter().map(assemble).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::{Problem, RuleError};
 use crate::pattern::{Marker, Shape};
+use crate::validate::{Confidence, Validator};
 use std::sync::Arc;
 
 /// How bad a leak is. Ordered: `Info < Low < Medium < High < Critical`.
@@ -32,6 +33,9 @@ impl std::fmt::Display for Severity {
     }
 }
 
+/// A literal this long stands in few texts by chance, and not at the start of a token of the right length.
+const OWN_LITERAL: usize = 4;
+
 /// A rule as its file describes it. `docs/rules.md` says what each field means.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -49,6 +53,8 @@ pub struct Rule {
     pub context: Vec<String>,
     /// Literals that must all occur inside the secret.
     pub contains: Vec<String>,
+    /// Checks beyond the shape.
+    pub(crate) checks: Vec<&'static Validator>,
     /// Hosts to which this secret belongs: `api.example.com`, `*.example.com`.
     pub home: Vec<String>,
     /// Where in a message to its home it is expected: `header:authorization`, `query:key`, `path`, `body`.
@@ -92,6 +98,18 @@ impl Rule {
     /// Shortest and longest secret the pattern describes, in bytes.
     pub fn length(&self) -> (usize, usize) {
         (self.shape.min_len, self.shape.max_len)
+    }
+
+    /// Names of the checks that raise or lower the confidence of a match.
+    pub fn validators(&self) -> impl Iterator<Item = &'static str> {
+        self.checks.iter().map(|check| check.name)
+    }
+
+    /// What a match is worth by its shape alone: a literal of its own, and nothing else looks like it.
+    pub fn confidence(&self) -> Confidence {
+        let markers = self.marker.iter().flat_map(|marker| &marker.texts);
+        let shortest = self.prefixes.iter().chain(markers).map(String::len).min();
+        if shortest.is_some_and(|len| len >= OWN_LITERAL) { Confidence::High } else { Confidence::Medium }
     }
 
     /// How many leading bytes of this secret are public knowledge and may be shown.
