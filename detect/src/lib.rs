@@ -5,8 +5,8 @@
 //! pattern run, anchored, over at most the rule's longest match. Text without secrets costs the filter and
 //! little else.
 //!
-//! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. The only thing that
-//! ever hands out a secret's bytes is [`Match::secret`]; nothing here prints them.
+//! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. What hands out a
+//! secret's bytes is [`Match::secret`] and [`Exact::secret`], and nothing else; nothing here prints them.
 
 mod check;
 pub mod decode;
@@ -16,6 +16,7 @@ mod fingerprint;
 mod inspect;
 mod pattern;
 mod redact;
+mod registered;
 mod rules;
 mod validate;
 
@@ -25,6 +26,7 @@ pub use error::{Problem, RuleError};
 pub use fingerprint::Fingerprinter;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use redact::{redact_all, redacted};
+pub use registered::{Exact, Form, Refused, Registry, RegistryBuilder, Trail};
 pub use rules::{Marker, Origin, Rule, RuleSet, Severity, is_home, is_usual};
 pub use validate::{Assessment, Confidence, Fact, Suppressed};
 

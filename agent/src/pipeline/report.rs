@@ -5,7 +5,7 @@ use crate::explain::Story;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::policy::{Sighting, judge};
-use crate::record::{Channel, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef};
+use crate::record::{Channel, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts};
 use keymoat_abi::{Source, Tuple};
 use keymoat_detect::{Hit, Rule, Scanner};
 use std::hash::{BuildHasher, RandomState};
@@ -120,6 +120,8 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             action: verdict.action,
             enforcement: None,
             secret: SecretRef { fingerprint: hit.fingerprint, redacted: hit.redacted, length: hit.length },
+            confidence: Some(hit.confidence.to_string()),
+            facts: facts(self.scanner.detector(), &hit.facts),
             channel: Channel {
                 kind: flow.channel(),
                 library: library(flow.source),

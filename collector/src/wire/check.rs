@@ -107,6 +107,8 @@ fn finding(f: v1::Finding, id: String, time: Timestamp, host: String) -> Checked
         action: required("action", super::action(f.action))?,
         enforcement: optional("enforcement", f.enforcement, WORD)?,
         secret: secret(required("secret", f.secret)?)?,
+        confidence: super::confidence(f.confidence),
+        facts: facts(f.facts)?,
         channel: Channel {
             kind: required("channel.kind", super::channel_kind(channel.kind))?,
             library: optional("channel.library", channel.library, WORD)?,
@@ -170,6 +172,14 @@ fn destination(d: Option<v1::Destination>) -> Checked<Destination> {
         host: optional("destination.host", d.host, PATH)?,
         host_source: optional("destination.host_source", d.host_source, WORD)?,
     })
+}
+
+fn facts(facts: BTreeMap<String, String>) -> Checked<BTreeMap<String, String>> {
+    if facts.len() > ENTRIES {
+        return Err(Problem::TooMany.of("facts"));
+    }
+    let fact = |(name, value)| Ok((word("facts", name)?, bounded("facts", value, TEXT)?));
+    facts.into_iter().map(fact).collect()
 }
 
 fn losses(l: v1::Loss) -> Checked<BTreeMap<String, u64>> {

@@ -240,7 +240,8 @@ impl Detector {
     fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
         let Some(rule) = self.rule(candidate.rank) else { return };
         let start = candidate.start;
-        let mut report = |secret: &[u8]| found(Match { rule, start, secret, assessment: assess(rule, secret) });
+        let mut report =
+            |secret: &[u8]| found(Match { rule, start, secret, assessment: assess(rule, secret) });
         match window.span(start, end) {
             Cow::Borrowed(secret) => report(secret),
             Cow::Owned(copy) => report(&Zeroizing::new(copy)),

@@ -50,6 +50,20 @@ impl Shape {
         })
     }
 
+    /// For a rule whose secrets are not found by their shape.
+    pub(crate) fn none() -> Shape {
+        Shape {
+            hir: Hir::fail(),
+            automaton: OnceLock::new(),
+            min_len: 0,
+            max_len: 0,
+            lead: Vec::new(),
+            charset: ByteSet::default(),
+            left: ByteSet::default(),
+            right: ByteSet::default(),
+        }
+    }
+
     /// The automaton, built when a literal of the rule is seen for the first time: most rules of a catalogue
     /// never are, and building all of them takes longer than everything else at start.
     pub(crate) fn automaton(&self) -> Result<&Automaton, Problem> {

@@ -308,7 +308,8 @@ impl Source<'_> {
 
     fn validators(&self, names: &[Spanned<String>]) -> Result<Vec<&'static Validator>, RuleError> {
         let named = |name: &Spanned<String>| {
-            let problem = || Problem::UnknownValidator { name: name.get_ref().clone(), known: validate::names(false) };
+            let problem =
+                || Problem::UnknownValidator { name: name.get_ref().clone(), known: validate::names(false) };
             Validator::named(name.get_ref()).ok_or_else(|| self.at(name, problem()))
         };
         names.iter().map(named).collect()
@@ -335,7 +336,8 @@ impl Source<'_> {
         if found < MIN_SAMPLES {
             return Err(self.at(list, Problem::FewSamples { field, found }));
         }
-        let assemble = |pieces: &Vec<Piece>| sample::assemble(pieces).map_err(|problem| self.at(list, problem));
+        let assemble =
+            |pieces: &Vec<Piece>| sample::assemble(pieces).map_err(|problem| self.at(list, problem));
         list.get_ref().iter().map(assemble).collect()
     }
 }

@@ -32,6 +32,12 @@ impl RuleSet {
         Ok(all)
     }
 
+    /// The one rule that findings of a [`Registry`](crate::Registry) are of. Merged into the others it can be looked up
+    /// like them; by itself it finds nothing.
+    pub fn registered() -> RuleSet {
+        RuleSet { rules: vec![crate::registered::rule()] }
+    }
+
     /// Rules from the text of one file; `origin` is the name that messages give it.
     pub fn from_toml(origin: &str, text: &str) -> Result<RuleSet, RuleError> {
         file::parse(origin, text, Proof::Now).map(|rules| RuleSet { rules })

@@ -33,7 +33,10 @@ mod tests {
     /// The example of the article, in two parts.
     #[test]
     fn the_account_is_read_off_a_newer_id() {
-        assert_eq!(account(b"ASIAY34FZ".iter().chain(b"KBOKMUTVV7A").copied().collect::<Vec<_>>().as_slice()), Some(609_629_065_308));
+        assert_eq!(
+            account(b"ASIAY34FZ".iter().chain(b"KBOKMUTVV7A").copied().collect::<Vec<_>>().as_slice()),
+            Some(609_629_065_308)
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod words;
 
 pub use assessment::{Assessment, Confidence, Fact, Suppressed};
 pub(crate) use placeholder::is_placeholder;
-pub(crate) use words::share_of_words;
+pub(crate) use words::reads_like_words;
 
 use crate::rules::Rule;
 use checksum::{Checksum, age, atlassian, confluent, crc32_base62, github_pat, gitlab, grafana};
@@ -128,4 +128,5 @@ pub(crate) fn assess(rule: &Rule, secret: &[u8]) -> Result<Assessment, Suppresse
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
 mod tests;

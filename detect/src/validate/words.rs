@@ -14,14 +14,15 @@ const MOST_CONSONANTS: usize = 3;
 const MOST_VOWELS: usize = 2;
 
 pub(super) fn check(secret: &Secret<'_>, _: &mut Vec<Fact>) -> Outcome {
-    if share_of_words(secret.body) < READS_LIKE_WORDS {
-        return Outcome::Silent;
-    }
-    Outcome::Doubtful("it reads like words")
+    if reads_like_words(secret.body) { Outcome::Doubtful("it reads like words") } else { Outcome::Silent }
+}
+
+pub(crate) fn reads_like_words(text: &[u8]) -> bool {
+    share_of_words(text) >= READS_LIKE_WORDS
 }
 
 /// Share of the letters, digits and bytes beyond ASCII that are in words.
-pub(crate) fn share_of_words(text: &[u8]) -> f32 {
+fn share_of_words(text: &[u8]) -> f32 {
     let counted = text.iter().filter(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii()).count();
     let in_words: usize = pieces(text).filter(|piece| is_word(piece)).map(<[u8]>::len).sum();
     in_words as f32 / counted.max(1) as f32
@@ -61,7 +62,7 @@ mod tests {
             "correct horse battery staple",
             "SOME_SECRET_VALUE_HERE",
         ] {
-            assert!(share_of_words(text.as_bytes()) >= READS_LIKE_WORDS, "{text}");
+            assert!(reads_like_words(text.as_bytes()), "{text}");
         }
     }
 
@@ -74,7 +75,7 @@ mod tests {
             "",
             "\u{e9}\u{e9}\u{e9}name",
         ] {
-            assert!(share_of_words(text.as_bytes()) < READS_LIKE_WORDS, "{text}");
+            assert!(!reads_like_words(text.as_bytes()), "{text}");
         }
     }
 }

@@ -31,6 +31,9 @@ pub struct ScanArgs {
     /// One JSON object per finding
     #[arg(long)]
     pub json: bool,
+    /// List what looks like a secret and is none, too: placeholders and the like
+    #[arg(long)]
+    pub show_suppressed: bool,
     /// Judge as if the content were sent to this host
     #[arg(long, value_name = "HOST")]
     pub destination: Option<String>,
@@ -58,7 +61,7 @@ fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> 
     let mut scan = Scan {
         detector: &detector,
         fingerprinter: Fingerprinter::new(key.bytes()),
-        report: Report::new(out, args.json, color, judge, &key.origin),
+        report: Report::new(&detector, out, args, color, judge, &key.origin),
         chunk: vec![0; CHUNK],
         failed: 0,
     };
@@ -86,7 +89,7 @@ fn fingerprint_key(config: &Config) -> Result<FleetKey, fleet_key::FleetKeyError
 struct Scan<'a, W: Write> {
     detector: &'a Detector,
     fingerprinter: Fingerprinter,
-    report: Report<W>,
+    report: Report<'a, W>,
     chunk: Vec<u8>,
     failed: usize,
 }
@@ -115,7 +118,7 @@ impl<W: Write> Scan<'_, W> {
             if written.is_ok() {
                 let (line, column) = lines.locate(m.start);
                 let place = Place { file: name, line, column };
-                written = report.finding(&place, m.rule, m.secret, &fingerprinter.fingerprint(m.secret));
+                written = report.matched(&place, &m, &fingerprinter.fingerprint(m.secret));
             }
         };
         let read = loop {

@@ -1,11 +1,13 @@
 //! What a scan says about a secret it found: the rule and a redacted form, never the secret.
 
+use super::ScanArgs;
 use crate::config::KeyOrigin;
 use crate::policy::{Reason, Sighting, Verdict, judge};
-use crate::record::{Action, ChannelKind, Destination, RuleRef, SecretRef};
+use crate::record::{Action, ChannelKind, Destination, Facts, RuleRef, SecretRef, facts};
 use crate::terminal::{Style, escape, paint, wrap};
-use keymoat_detect::{Rule, Severity, redacted};
+use keymoat_detect::{Assessment, Confidence, Detector, Match, Rule, Severity, Suppressed, redacted};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 const WIDTH: usize = 96;
@@ -67,6 +69,26 @@ impl Judge {
     }
 }
 
+/// What looks like a secret and is none.
+#[derive(Serialize)]
+struct SuppressedLine<'a> {
+    r#type: &'static str,
+    reason: &'static str,
+    rule: RuleRef,
+    secret: SecretRef,
+    file: &'a str,
+    line: u64,
+    column: u64,
+}
+
+/// The last line, where anything was suppressed.
+#[derive(Serialize)]
+struct Summary<'a> {
+    r#type: &'static str,
+    findings: u64,
+    suppressed: &'a BTreeMap<&'static str, u64>,
+}
+
 /// Close to the agent's finding, with a place in a file for the process and the connection.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -74,6 +96,12 @@ struct Line<'a> {
     rule: RuleRef,
     action: Action,
     secret: SecretRef,
+    confidence: Confidence,
+    /// What raised or lowered it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    reasons: &'a [&'static str],
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    facts: Facts,
     /// `fleet`: the same secret has this fingerprint on every host; `run`: in this output only.
     fingerprint_scope: &'static str,
     file: &'a str,
@@ -88,56 +116,131 @@ struct Line<'a> {
     attack: &'a [String],
 }
 
-pub struct Report<W: Write> {
+pub struct Report<'a, W: Write> {
+    detector: &'a Detector,
     out: W,
     json: bool,
     color: bool,
     judge: Judge,
     fingerprint_scope: &'static str,
     findings: u64,
+    show_suppressed: bool,
+    suppressed: BTreeMap<&'static str, u64>,
 }
 
-impl<W: Write> Report<W> {
-    pub fn new(out: W, json: bool, color: bool, judge: Judge, key: &KeyOrigin) -> Self {
+impl<'a, W: Write> Report<'a, W> {
+    pub fn new(
+        detector: &'a Detector,
+        out: W,
+        args: &ScanArgs,
+        color: bool,
+        judge: Judge,
+        key: &KeyOrigin,
+    ) -> Self {
         let fingerprint_scope = if matches!(key, KeyOrigin::Ephemeral { .. }) { "run" } else { "fleet" };
-        Self { out, json, color, judge, fingerprint_scope, findings: 0 }
+        Self {
+            detector,
+            out,
+            json: args.json,
+            color,
+            judge,
+            fingerprint_scope,
+            findings: 0,
+            show_suppressed: args.show_suppressed,
+            suppressed: BTreeMap::new(),
+        }
     }
 
     pub fn findings(&self) -> u64 {
         self.findings
     }
 
-    pub fn finding(
-        &mut self,
-        at: &Place<'_>,
-        rule: &Rule,
-        secret: &[u8],
-        fingerprint: &str,
-    ) -> io::Result<()> {
-        self.findings += 1;
-        let redacted = redacted(rule, secret);
-        if self.json {
-            let secret = SecretRef { fingerprint: fingerprint.to_owned(), redacted, length: secret.len() };
-            self.json(at, rule, secret)
-        } else {
-            self.text(at, rule, &redacted)
+    pub fn matched(&mut self, at: &Place<'_>, found: &Match<'_>, fingerprint: &str) -> io::Result<()> {
+        let secret = SecretRef {
+            fingerprint: fingerprint.to_owned(),
+            redacted: redacted(found.rule, found.secret),
+            length: found.secret.len(),
+        };
+        match &found.assessment {
+            Ok(assessment) => {
+                self.findings += 1;
+                if self.json {
+                    self.json(at, found.rule, secret, assessment)
+                } else {
+                    self.text(at, found.rule, &secret.redacted, assessment)
+                }
+            }
+            Err(why) => {
+                *self.suppressed.entry(why.name()).or_default() += 1;
+                if self.show_suppressed { self.suppressed(at, found.rule, secret, *why) } else { Ok(()) }
+            }
         }
     }
 
     pub fn finish(&mut self) -> io::Result<()> {
+        if !self.suppressed.is_empty() {
+            self.summary()?;
+        }
         self.out.flush()
     }
 
-    fn json(&mut self, at: &Place<'_>, rule: &Rule, secret: SecretRef) -> io::Result<()> {
-        let line = Line {
+    fn summary(&mut self) -> io::Result<()> {
+        if self.json {
+            let (findings, suppressed) = (self.findings, &self.suppressed);
+            return line(&mut self.out, &Summary { r#type: "summary", findings, suppressed });
+        }
+        let total: u64 = self.suppressed.values().sum();
+        let by_reason: Vec<String> = self.suppressed.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        let hint = if self.show_suppressed { "" } else { "; --show-suppressed lists them" };
+        writeln!(self.out, "suppressed: {total} ({}){hint}", by_reason.join(", "))
+    }
+
+    fn suppressed(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        secret: SecretRef,
+        why: Suppressed,
+    ) -> io::Result<()> {
+        if self.json {
+            let suppressed = SuppressedLine {
+                r#type: "suppressed",
+                reason: why.name(),
+                rule: rule_ref(rule),
+                secret,
+                file: at.file,
+                line: at.line,
+                column: at.column,
+            };
+            return line(&mut self.out, &suppressed);
+        }
+        writeln!(
+            self.out,
+            "{}:{}:{}: suppressed ({why}) {} {} [{}]",
+            escape(at.file),
+            at.line,
+            at.column,
+            escape(&rule.name),
+            escape(&secret.redacted),
+            escape(&rule.id),
+        )
+    }
+
+    fn json(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        secret: SecretRef,
+        assessment: &Assessment,
+    ) -> io::Result<()> {
+        let finding = Line {
             r#type: "finding",
-            rule: RuleRef {
-                id: rule.id.clone(),
-                name: rule.name.clone(),
-                severity: rule.severity.to_string(),
-            },
+            rule: rule_ref(rule),
             action: self.judge.action(rule),
             secret,
+            confidence: assessment.confidence,
+            reasons: &assessment.reasons,
+            facts: facts(self.detector, &assessment.facts),
             fingerprint_scope: self.fingerprint_scope,
             file: at.file,
             line: at.line,
@@ -148,11 +251,16 @@ impl<W: Write> Report<W> {
             remediation: &rule.remediation,
             attack: &rule.attack,
         };
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")
+        line(&mut self.out, &finding)
     }
 
-    fn text(&mut self, at: &Place<'_>, rule: &Rule, redacted: &str) -> io::Result<()> {
+    fn text(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        redacted: &str,
+        assessment: &Assessment,
+    ) -> io::Result<()> {
         let style = match rule.severity {
             Severity::Critical | Severity::High => Style::Red,
             Severity::Medium => Style::Yellow,
@@ -160,7 +268,7 @@ impl<W: Write> Report<W> {
         };
         writeln!(
             self.out,
-            "{}:{}:{}: {} {} {} [{}]",
+            "{}:{}:{}: {} {} {} [{}] {} confidence",
             escape(at.file),
             at.line,
             at.column,
@@ -168,7 +276,14 @@ impl<W: Write> Report<W> {
             paint(&escape(&rule.name), Style::Bold, self.color),
             escape(redacted),
             escape(&rule.id),
+            assessment.confidence,
         )?;
+        for said in &assessment.reasons {
+            writeln!(self.out, "    {said}")?;
+        }
+        for (name, value) in facts(self.detector, &assessment.facts) {
+            writeln!(self.out, "    {name} {}", escape(&value))?;
+        }
         for text in self.judge.reason(rule).iter().chain([&rule.explanation]) {
             for line in wrap(text, WIDTH) {
                 writeln!(self.out, "    {line}")?;
@@ -176,4 +291,13 @@ impl<W: Write> Report<W> {
         }
         Ok(())
     }
+}
+
+fn line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+fn rule_ref(rule: &Rule) -> RuleRef {
+    RuleRef { id: rule.id.clone(), name: rule.name.clone(), severity: rule.severity.to_string() }
 }

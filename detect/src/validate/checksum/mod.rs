@@ -11,9 +11,12 @@ pub(super) mod grafana;
 use super::Outcome;
 use zeroize::Zeroizing;
 
+/// Borrows two parts of a secret.
+type Split = fn(&[u8]) -> Option<(&[u8], &[u8])>;
+
 pub(super) struct Checksum {
     /// What the sum is computed over, and the sum that stands in the secret. None if keys of this kind have none.
-    pub(super) split: fn(&[u8]) -> Option<(&[u8], &[u8])>,
+    pub(super) split: Split,
     /// None if no such sum can be computed over the text.
     pub(super) sum: fn(&[u8]) -> Option<Zeroizing<String>>,
 }
