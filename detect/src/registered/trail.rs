@@ -76,14 +76,14 @@ impl Registry {
     /// Goes on with a flow. However its bytes are cut into pushes, the same is found, each as soon as its last byte is
     /// there. Returns how many values under way were given up, because more than 256 were.
     pub fn push(&self, trail: &mut Trail, bytes: &[u8], found: &mut dyn FnMut(Exact<'_>)) -> u64 {
+        if trail.registry != self.id {
+            trail.open.clear();
+            (trail.registry, trail.reported) = (self.id, None);
+        }
         if self.is_empty() {
             trail.position += bytes.len() as u64;
             trail.seen = 0;
             return 0;
-        }
-        if trail.registry != self.id {
-            trail.open.clear();
-            (trail.registry, trail.reported) = (self.id, None);
         }
         let mut hits = Vec::new();
         self.resume(trail, bytes, &mut hits);
