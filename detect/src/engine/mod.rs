@@ -20,6 +20,7 @@ use crate::pattern::automaton::{Progress, Walk};
 use crate::pattern::boundary::{LOOK_BEHIND, left_is_free};
 use crate::rules::Rule;
 use crate::rules::RuleSet;
+use crate::validate::{Assessment, Suppressed, assess};
 use aho_corasick::BuildError;
 use aho_corasick::automaton::StateID;
 use literals::Literals;
@@ -38,6 +39,9 @@ pub struct Match<'a> {
     /// Offset of the secret's first byte in the stream.
     pub start: u64,
     pub secret: &'a [u8],
+    /// A finding and how sure it is, or why it is none. Whoever hides secrets hides both; whoever reports findings
+    /// counts the others.
+    pub assessment: Result<Assessment, Suppressed>,
 }
 
 impl std::fmt::Debug for Match<'_> {
@@ -46,6 +50,7 @@ impl std::fmt::Debug for Match<'_> {
             .field("rule", &self.rule.id)
             .field("start", &self.start)
             .field("len", &self.secret.len())
+            .field("assessment", &self.assessment)
             .finish_non_exhaustive()
     }
 }
@@ -112,7 +117,8 @@ impl Detector {
         &self.rules
     }
 
-    /// Finds every secret in the buffer; its end is the end of the data.
+    /// Finds every secret in the buffer; its end is the end of the data. What only looks like one is
+    /// handed out too, with the reason in its [`assessment`](Match::assessment).
     pub fn scan(&self, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
         // Nothing is kept for a next push, so on clean text nothing is allocated.
         let mut stream = Stream { detector: self.id, state: self.literals.start(), ..Stream::default() };
@@ -316,9 +322,11 @@ impl Detector {
     fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
         let Some(rule) = self.rule(candidate.rank) else { return };
         let start = candidate.start;
+        let mut report =
+            |secret: &[u8]| found(Match { rule, start, secret, assessment: assess(rule, secret) });
         match window.span(start, end) {
-            Cow::Borrowed(secret) => found(Match { rule, start, secret }),
-            Cow::Owned(copy) => found(Match { rule, start, secret: &Zeroizing::new(copy) }),
+            Cow::Borrowed(secret) => report(secret),
+            Cow::Owned(copy) => report(&Zeroizing::new(copy)),
         }
     }
 

@@ -151,7 +151,7 @@ impl Plain {
         let Self { text, json, .. } = self;
         let mut fields = json.as_ref().map(|json| json.fields(bytes));
         text.push(scanner.detector(), bytes, &mut |sight| {
-            hits.push(inside.hit(scanner, &sight, fields.as_mut()));
+            hits.extend(inside.hit(scanner, &sight, fields.as_mut()));
         });
         if let Some(json) = json {
             json.advance(bytes, text.pending());
@@ -162,7 +162,7 @@ impl Plain {
         let Self { text, json, .. } = self;
         let mut fields = json.as_ref().map(|json| json.fields(&[]));
         text.flush(scanner.detector(), &mut |sight| {
-            hits.push(inside.hit(scanner, &sight, fields.as_mut()));
+            hits.extend(inside.hit(scanner, &sight, fields.as_mut()));
         });
     }
 
@@ -174,7 +174,7 @@ impl Plain {
 }
 
 impl Inside<'_> {
-    fn hit(&self, scanner: &Scanner, sight: &Sight<'_>, fields: Option<&mut Fields<'_>>) -> Hit {
+    fn hit(&self, scanner: &Scanner, sight: &Sight<'_>, fields: Option<&mut Fields<'_>>) -> Option<Hit> {
         let mut location = scanner.name(place::locate(self.place, &[], 0));
         for coding in self.codings {
             step(&mut location, coding);

@@ -10,6 +10,7 @@ fn args(files: &[&Path]) -> ScanArgs {
     ScanArgs {
         files: files.iter().map(|f| f.to_path_buf()).collect(),
         json: false,
+        show_suppressed: false,
         destination: None,
         location: None,
         policy: None,
@@ -42,7 +43,10 @@ fn a_finding_has_its_place_its_rule_and_a_redacted_form() {
     let (exit, out) = run(&args(&[]), &mut text.as_bytes());
     assert_eq!(exit, Exit::Findings);
     let headline = out.lines().next().unwrap();
-    assert_eq!(headline, "-:2:6: critical Anthropic API key sk-ant-api…(108) [anthropic-api-key]");
+    assert_eq!(
+        headline,
+        "-:2:6: critical Anthropic API key sk-ant-api…(108) [anthropic-api-key] high confidence"
+    );
     assert!(out.lines().count() > 1, "{out}");
 }
 
@@ -62,6 +66,7 @@ fn json_is_close_to_the_agents_finding() {
     assert_eq!(first["action"], "observed");
     assert_eq!(first["secret"]["redacted"], "sk-ant-api…(108)");
     assert_eq!(first["secret"]["length"], 108);
+    assert_eq!(first["confidence"], "high");
     assert_eq!(first["secret"]["fingerprint"].as_str().unwrap().len(), 64);
     assert_eq!(first["secret"]["fingerprint"], found[1]["secret"]["fingerprint"]);
     assert_eq!(first["file"].as_str(), path.to_str());
@@ -69,6 +74,69 @@ fn json_is_close_to_the_agents_finding() {
     assert_eq!((found[1]["line"].as_u64(), found[1]["column"].as_u64()), (Some(2), Some(1)));
     assert_eq!(first["destination"], "hooks.example.com");
     assert!(first["verdict"].as_str().unwrap().contains("not where this key belongs"));
+}
+
+/// A placeholder of the same shape, and another that is a run of zeros where a key would be.
+fn placeholders() -> String {
+    format!("sk-ant-{}03-{}AA\nghp_{}\n", "api", "x".repeat(93), "0".repeat(36))
+}
+
+#[test]
+fn placeholders_are_counted_and_are_no_findings() {
+    let (exit, out) = run(&args(&[]), &mut placeholders().as_bytes());
+    assert_eq!(exit, Exit::Clean);
+    assert_eq!(out, "suppressed: 2 (placeholder 2); --show-suppressed lists them\n");
+    let text = placeholders() + &key();
+    let (exit, out) = run(&args(&[]), &mut text.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.starts_with("-:3:1: critical") && out.ends_with("lists them\n"), "{out}");
+}
+
+#[test]
+fn placeholders_are_listed_when_asked_for() {
+    let args = ScanArgs { show_suppressed: true, ..args(&[]) };
+    let (exit, out) = run(&args, &mut placeholders().as_bytes());
+    assert_eq!(exit, Exit::Clean);
+    let first = out.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "-:1:1: suppressed (placeholder) Anthropic API key sk-ant-api…(108) [anthropic-api-key]"
+    );
+    assert!(out.contains("-:2:1: suppressed") && out.ends_with("suppressed: 2 (placeholder 2)\n"), "{out}");
+    assert!(!out.contains("xxx") && !out.contains("000"), "{out}");
+}
+
+#[test]
+fn placeholders_in_json_are_no_findings_either() {
+    let text = placeholders() + &key();
+    let types = |args: &ScanArgs| -> Vec<String> {
+        let (_, out) = run(args, &mut text.as_bytes());
+        objects(&out).iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let json = ScanArgs { json: true, ..args(&[]) };
+    assert_eq!(types(&json), ["finding", "summary"]);
+    let all = ScanArgs { show_suppressed: true, ..json.clone() };
+    assert_eq!(types(&all), ["suppressed", "suppressed", "finding", "summary"]);
+    let (_, out) = run(&all, &mut text.as_bytes());
+    let lines = objects(&out);
+    assert_eq!(lines[0]["suppressed_as"], "placeholder");
+    assert_eq!(lines[0]["secret"]["redacted"], "sk-ant-api…(108)");
+    assert_eq!((lines[1]["line"].as_u64(), lines[1]["column"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(lines[3]["findings"], 1);
+    assert_eq!(lines[3]["suppressed"]["placeholder"], 2);
+}
+
+#[test]
+fn a_key_says_why_it_is_believed_or_doubted() {
+    let doubted = format!("ghp_{}", "k9Zq".repeat(9));
+    let (exit, out) = run(&args(&[]), &mut doubted.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.contains("] low confidence\n    its checksum is wrong\n"), "{out}");
+    let id = ["AKIA", "Y34FZKBO", "KMUTVV7A"].concat();
+    let (_, out) = run(&args(&[]), &mut id.as_bytes());
+    assert!(out.contains("] high confidence\n    aws-account 609629065308\n"), "{out}");
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut id.as_bytes());
+    assert_eq!(objects(&out)[0]["facts"]["aws-account"], "609629065308");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::decode::text::escape::{Kind, Unescape};
 use crate::decode::text::runs::{Event, Runs};
 use crate::decode::text::seams::Seams;
 use crate::rules::{Rule, RuleSet};
-use crate::{Detector, Match, Stream};
+use crate::{Assessment, Detector, Match, Stream, Suppressed};
 use part::Part;
 use run::Run;
 use std::ops::Range;
@@ -61,6 +61,8 @@ impl Wrap {
 pub struct Sight<'a> {
     pub rule: &'a Rule,
     pub secret: &'a [u8],
+    /// Whether it is a finding, see [`Match::assessment`].
+    pub assessment: &'a Result<Assessment, Suppressed>,
     /// Where it stands in the text, or what it is wrapped up in.
     pub span: Range<u64>,
     /// What it is wrapped up in, outermost first.
@@ -76,6 +78,7 @@ impl std::fmt::Debug for Sight<'_> {
             .field("span", &self.span)
             .field("len", &self.secret.len())
             .field("wrapped", &self.wrapped)
+            .field("assessment", &self.assessment)
             .finish_non_exhaustive()
     }
 }
@@ -254,16 +257,18 @@ impl Text {
         let rules = detector.shared_rules();
 
         let forked = fork.is_some();
-        part.look(detector, raw, bytes, &mut |Match { rule, start, secret }| {
+        part.look(detector, raw, bytes, &mut |Match { rule, start, secret, assessment }| {
             let span = start..start + secret.len() as u64;
-            waiting.raw(Sight { rule, secret, span, wrapped: &[], rules }, forked, found);
+            let assessment = &assessment;
+            waiting.raw(Sight { rule, secret, assessment, span, wrapped: &[], rules }, forked, found);
         });
         if let Some(Fork { stream, ahead }) = fork {
-            part.look(detector, stream, plain.bytes, &mut |Match { rule, start, secret }| {
+            part.look(detector, stream, plain.bytes, &mut |Match { rule, start, secret, assessment }| {
+                let assessment = &assessment;
                 let start = start.saturating_sub(*ahead);
                 let (span, path) = escapes.trace(start..start + secret.len() as u64);
                 if !path.is_empty() {
-                    path.with(|wrapped| waiting.escaped(Sight { rule, secret, span, wrapped, rules }, found));
+                    path.with(|wrapped| waiting.escaped(Sight { rule, secret, assessment, span, wrapped, rules }, found));
                 }
             });
         }
