@@ -105,7 +105,7 @@ struct Found {
 fn find(detector: &Detector, text: &str) -> Vec<Found> {
     let mut all = Vec::new();
     detector.scan(text.as_bytes(), &mut |found| {
-        let span = found.start..found.start + found.secret.len() as u64;
+        let span = found.start..found.end;
         let rule = found.rule.id.clone();
         all.extend(found.assessment.map(|assessment| Found { rule, span, assessment }));
     });

@@ -66,7 +66,12 @@ impl Scanner {
     /// Looks into bytes that stand alone.
     pub fn alone(&self, place: Place, bytes: &[u8], hits: &mut Vec<Hit>) {
         text::scan(&self.detector, bytes, &mut |sight| {
-            hits.extend(self.hit(&sight, self.name(place::locate(place, bytes, 0)), Around::default(), false));
+            hits.extend(self.hit(
+                &sight,
+                self.name(place::locate(place, bytes, 0)),
+                Around::default(),
+                false,
+            ));
         });
     }
 

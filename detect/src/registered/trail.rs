@@ -10,7 +10,7 @@ const MAX_OPEN: usize = 256;
 /// The state of one flow: the last bytes, and how far the values are that may be under way.
 ///
 /// Some 60 bytes, and 8 more for each value under way, 256 at most. Wiped on drop.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Trail {
     /// Which registry `open` belongs to; 0 is none.
     registry: u32,
@@ -48,6 +48,29 @@ enum Compared {
 }
 
 impl Trail {
+    /// Of a flow that was this far when it was first looked at.
+    pub(crate) fn at(position: u64) -> Trail {
+        let mut trail = Trail::default();
+        trail.position = position;
+        trail
+    }
+
+    /// Is a value under way?
+    pub(crate) fn is_under_way(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// What decides about the bytes to come while no value is under way. Two flows that agree in it find the same.
+    pub(crate) fn state(&self) -> (u32, u64, bool) {
+        (self.registry, self.last, self.seen >= ANCHOR as u64)
+    }
+
+    /// No value to come starts before it.
+    pub(crate) fn earliest(&self) -> u64 {
+        let longest = self.open.iter().map(|open| u64::from(open.matched)).max().unwrap_or(0);
+        self.position.saturating_sub(longest.max(ANCHOR as u64 - 1))
+    }
+
     /// `missing` bytes of the flow were lost: nothing before the gap is joined with what comes after it.
     pub fn gap(&mut self, missing: u64) {
         self.position = self.position.saturating_add(missing);

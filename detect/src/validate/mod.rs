@@ -103,7 +103,8 @@ impl std::fmt::Debug for Validator {
 /// Judges a match of the rule.
 pub(crate) fn assess(rule: &Rule, secret: &[u8]) -> Result<Assessment, Suppressed> {
     let body = secret.get(rule.public_prefix_len(secret)..).unwrap_or_default();
-    let secret = Secret { whole: secret, body, alphabet: rule.shape().map_or(0, |shape| shape.charset.len()) };
+    let secret =
+        Secret { whole: secret, body, alphabet: rule.shape().map_or(0, |shape| shape.charset.len()) };
     let (mut proofs, mut doubts, mut facts) = (Vec::new(), Vec::new(), Vec::new());
     let mut hopeless = None;
     for validator in &rule.checks {

@@ -54,7 +54,7 @@ pub struct ScanArgs {
     /// Do not look for this rule; repeatable
     #[arg(long, value_name = "ID")]
     pub disable: Vec<String>,
-    /// Take `rules`, `policy` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
+    /// Take `rules`, `policy`, `registered_values_file` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -86,7 +86,7 @@ fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> 
     rules.disable(&args.disable).context("--disable")?;
     let rules = Arc::new(rules);
     let judge = judge(args, &config, &rules)?;
-    let detector = Detector::new(rules)?;
+    let detector = rules::detector(&config, rules)?;
     let key = fingerprint_key(&config)?;
     let form = Form { json: args.json, color, show_suppressed: args.show_suppressed };
     let mut scan = Scan {

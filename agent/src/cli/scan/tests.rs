@@ -345,3 +345,68 @@ fn rules_of_gitleaks_find_in_files_too() {
     assert_eq!(found["secret"]["redacted"], "…(12)");
     assert_eq!(run(&args, &mut &b"zap=a1b2c3d4e5f"[..]).0, Exit::Clean);
 }
+
+/// A configuration that registers one value, and the directory it is in.
+fn registering(value: &str) -> (tempfile::TempDir, ScanArgs) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (values, config) = (directory.path().join("values"), directory.path().join("agent.toml"));
+    fs::write(&values, format!("DB_PASSWORD = \"{value}\"\n")).unwrap();
+    fs::set_permissions(&values, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&config, format!("registered_values_file = {values:?}\n")).unwrap();
+    (directory, ScanArgs { json: true, config: Some(config), ..args(&[]) })
+}
+
+#[test]
+fn registered_values_are_found_in_every_form_and_never_shown() {
+    use data_encoding::BASE64;
+    let value = "x9Kq/2+LmPz7wTq";
+    let (_directory, args) = registering(value);
+    let nested =
+        BASE64.encode(format!("{{\"password\": \"{}\"}}", BASE64.encode(value.as_bytes())).as_bytes());
+    for (text, encoding) in [
+        (format!("password={value}\n"), None),
+        (format!("{{\"a\": [\"{}\"]}}", value.replace('/', "\\/")), Some("json")),
+        (format!("p={}&q", value.replace('/', "%2F").replace('+', "%2B")), Some("percent")),
+        (format!("Basic {}", BASE64.encode(format!("app:{value}").as_bytes())), Some("base64")),
+        (nested, Some("base64 > base64")),
+    ] {
+        let (exit, out) = run(&args, &mut text.as_bytes());
+        assert_eq!(exit, Exit::Findings, "{text}");
+        assert!(!out.contains(value), "{out}");
+        let found: Vec<_> = objects(&out);
+        assert_eq!(found.len(), 1, "{out}");
+        assert_eq!(found[0]["rule"]["id"], "registered-value");
+        assert_eq!(found[0]["facts"]["registered-as"], "DB_PASSWORD");
+        assert_eq!(found[0]["confidence"], "high");
+        assert_eq!(found[0]["encoding"].as_str(), encoding, "{text}");
+    }
+    for text in ["x9Kq/2+LmPz7wTp", "X9KQ/2+LMPZ7WTQ", "9Kq/2+LmPz7wTq", "x9Kq/2+LmPz7\nwTq"] {
+        assert_eq!(run(&args, &mut text.as_bytes()), (Exit::Clean, String::new()), "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_stands_everywhere_is_refused_by_its_name() {
+    let (_directory, args) = registering("localhost");
+    let error = scan(&args, &mut io::empty(), &mut Vec::new(), false).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("`DB_PASSWORD` reads like words") && !error.contains("localhost"), "{error}");
+}
+
+#[test]
+fn what_is_encoded_is_opened_and_its_place_says_so() {
+    use data_encoding::BASE64;
+    let text = format!("first\ndata: {}\n", BASE64.encode(format!("{{\"key\": \"{}\"}}", key()).as_bytes()));
+    let (exit, out) = run(&args(&[]), &mut text.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.starts_with("-:2:") && out.contains(": (base64) critical Anthropic API key"), "{out}");
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut text.as_bytes());
+    let found = objects(&out);
+    assert_eq!(
+        (found.len(), found[0]["encoding"].as_str(), found[0]["line"].as_u64()),
+        (1, Some("base64"), Some(2))
+    );
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut key().as_bytes());
+    assert!(objects(&out)[0].get("encoding").is_none());
+}
