@@ -221,7 +221,7 @@ fn markers_contexts_and_variables_find_what_has_no_prefix() {
 fn what_stands_between_context_and_secret_is_no_part_of_it() {
     let rule = "pattern = '[a-z0-9]{8,20}'\ncontext = ['acme://']\nbetween = '[a-z]{1,9}:'\nright = '[^@]'";
     let secret = (11, "p4ssw0rd".to_owned());
-    assert_eq!(found(rule, "acme://app:p4ssw0rd@host"), [secret.clone()]);
+    assert_eq!(found(rule, "acme://app:p4ssw0rd@host"), std::slice::from_ref(&secret));
     assert_eq!(
         found(rule, "acme://app:p4ssw0rd@acme://app:p4ssw0rd@"),
         [secret, (31, "p4ssw0rd".to_owned())]

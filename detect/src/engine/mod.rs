@@ -125,6 +125,12 @@ impl Detector {
         self
     }
 
+    /// How many registered values were given up in the midst of a flow so far, because more than 256 with the same
+    /// beginning were under way in it.
+    pub fn values_given_up(&self) -> u64 {
+        self.values.as_ref().map_or(0, |values| values.given_up.load(Ordering::Relaxed))
+    }
+
     pub fn rules(&self) -> &RuleSet {
         &self.rules
     }

@@ -5,18 +5,21 @@ use super::stream::Stream;
 use crate::registered::{Exact, Registry, Trail};
 use crate::rules::RuleSet;
 use crate::validate::{Assessment, Confidence, Fact};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The values, and the place of their rule in the set.
 pub(super) struct Values {
     rule: usize,
     registry: Registry,
+    /// Matches in the making that there was no room for.
+    pub(super) given_up: AtomicU64,
 }
 
 impl Values {
     /// None if there is nothing to find: no value, or a rule that is off or not in the set.
     pub(super) fn new(rules: &RuleSet, registry: Registry) -> Option<Values> {
         let rule = rules.rules().iter().position(|rule| rule.is_registered() && rule.on)?;
-        (!registry.is_empty()).then_some(Values { rule, registry })
+        (!registry.is_empty()).then_some(Values { rule, registry, given_up: AtomicU64::new(0) })
     }
 
     /// Goes on with a flow. `stream` is where it was before these bytes.
@@ -38,8 +41,7 @@ impl Values {
 
     fn look(&self, rules: &RuleSet, trail: &mut Trail, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
         let Some(rule) = rules.rules().get(self.rule) else { return };
-        // Only values with the same first bytes can be under way in such numbers; the shortest of them are found first.
-        let _given_up = self.registry.push(trail, bytes, &mut |exact| {
+        let given_up = self.registry.push(trail, bytes, &mut |exact| {
             let Exact { name, form, start, end, secret, .. } = exact;
             let assessment = Ok(Assessment {
                 confidence: Confidence::High,
@@ -48,5 +50,6 @@ impl Values {
             });
             found(Match { rule, start, end, secret, form, assessment });
         });
+        self.given_up.fetch_add(given_up, Ordering::Relaxed);
     }
 }
