@@ -5,6 +5,7 @@
 
 use keymoat_detect::policy;
 pub use keymoat_detect::policy::Reason;
+use keymoat_detect::{Detector, Fact, redact_all};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -56,6 +57,12 @@ pub struct Finding {
     /// The entry of the policy that decided; none: keymoat's own judgement.
     pub policy: Option<String>,
     pub secret: SecretRef,
+    /// How sure it is that this is a real key: `low`, `medium`, `high`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<String>,
+    /// What the secret says about itself.
+    #[serde(skip_serializing_if = "Facts::is_empty")]
+    pub facts: Facts,
     pub channel: Channel,
     pub process: Process,
     pub destination: Destination,
@@ -63,6 +70,23 @@ pub struct Finding {
     pub remediation: String,
     /// MITRE ATT&CK technique ids.
     pub attack: Vec<String>,
+}
+
+/// By name: `aws-account`, and `iss` and `aud` of a token. None of it is secret.
+pub type Facts = BTreeMap<String, String>;
+
+/// Several facts of one name (the audiences of a token) become one. Their text came with the secret, and whoever made
+/// that may have put a second one into it.
+pub fn facts(detector: &Detector, list: &[Fact]) -> Facts {
+    let mut facts = Facts::new();
+    for Fact { name, value } in list {
+        let known = facts.entry((*name).to_owned()).or_default();
+        if !known.is_empty() {
+            known.push_str(", ");
+        }
+        known.push_str(&redact_all(detector, value));
+    }
+    facts
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -50,6 +50,11 @@ pub struct Finding {
     /// The entry of the host's policy that decided.
     pub policy: Option<String>,
     pub secret: Secret,
+    /// Agents and stores older than this field do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confidence: Option<Confidence>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
     pub channel: Channel,
     pub process: Process,
     pub destination: Destination,
@@ -147,6 +152,10 @@ macro_rules! words {
 }
 
 words!(Severity { Info => "info", Low => "low", Medium => "medium", High => "high", Critical => "critical", });
+words!(
+    /// How sure it is that a finding is a real key.
+    Confidence { Low => "low", Medium => "medium", High => "high", }
+);
 words!(
     /// What the agent did.
     Action { Observed => "observed", Allowed => "allowed", Blocked => "blocked", Late => "late", }

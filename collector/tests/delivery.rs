@@ -34,6 +34,8 @@ fn record(id: &str) -> Record {
             redacted: "sk-ant-api…(108)".to_owned(),
             length: 108,
         },
+        confidence: Some("high".to_owned()),
+        facts: record::Facts::new(),
         channel: record::Channel {
             kind: record::ChannelKind::Tls,
             library: Some("openssl".to_owned()),

@@ -4,7 +4,7 @@
 
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::{Anchored, dfa};
-use keymoat_detect::{Detector, RuleSet, Stream};
+use keymoat_detect::{Detector, Registry, RuleSet, Stream, Trail};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -33,6 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("clean, pushes of 1400 bytes", &clean, &|bytes| count(&detector, bytes, 1400));
     report("clean, pushes of 100 bytes", &clean, &|bytes| count(&detector, bytes, 100));
     report("a key every ~2 KB, pushes of 16 KiB", &dirty, &|bytes| count(&detector, bytes, 16 << 10));
+    for values in [0, 10, 1000] {
+        let registry = registry(values)?;
+        report(&format!("{values} registered values, clean"), &clean, &|bytes| exact(&registry, bytes));
+    }
     for (kind, bytes) in kinds(mib << 18) {
         report(&format!("{kind}: aho-corasick DFA"), &bytes, &literals(&detector)?);
         report(&format!("{kind}: pushes of 16 KiB"), &bytes, &|bytes| count(&detector, bytes, 16 << 10));
@@ -70,6 +74,31 @@ fn count(detector: &Detector, bytes: &[u8], chunk: usize) -> usize {
         detector.push(&mut stream, chunk, &mut |_| found += 1);
     }
     detector.flush(&mut stream, &mut |_| found += 1);
+    found
+}
+
+/// Values as generators make them.
+fn registry(values: u64) -> Result<Registry, Box<dyn Error>> {
+    let mut builder = Registry::builder();
+    for n in 0..values {
+        let mut state = n;
+        let value: String = (0..32)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                BASE64.get((state >> 58) as usize).map_or('A', |&byte| char::from(byte))
+            })
+            .collect();
+        builder.add(&format!("value {n}"), value.as_bytes())?;
+    }
+    Ok(builder.build())
+}
+
+fn exact(registry: &Registry, bytes: &[u8]) -> usize {
+    let mut found = 0;
+    let mut trail = Trail::default();
+    for chunk in bytes.chunks(16 << 10) {
+        registry.push(&mut trail, chunk, &mut |_| found += 1);
+    }
     found
 }
 

@@ -4,6 +4,8 @@ use crate::engine::Detector;
 use crate::error::RuleError;
 use crate::rules::Rule;
 use crate::rules::RuleSet;
+use crate::validate::{Assessment, Confidence};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A sample that does not behave as its rule file says.
@@ -65,12 +67,12 @@ fn failure(rule: &Rule, field: &'static str, index: usize, problem: String) -> F
     Failure { origin: rule.origin.to_string(), rule: rule.id.clone(), field, number: index + 1, problem }
 }
 
-/// Exactly one finding, of this rule, wherever the sample stands.
+/// Exactly one finding, of this rule and not a doubtful one, wherever the sample stands.
 fn positive(detector: &Detector, rule: &Rule, sample: &str) -> Option<String> {
     for (before, after) in AROUND {
         let found = find(detector, &format!("{before}{sample}{after}"));
-        let ids: Vec<&str> = found.iter().map(|(id, _)| id.as_str()).collect();
-        let [(id, span)] = found.as_slice() else {
+        let ids: Vec<&str> = found.iter().map(|found| found.rule.as_str()).collect();
+        let [Found { rule: id, span, assessment }] = found.as_slice() else {
             return Some(format!("after {before:?} gives the findings {ids:?} instead of one"));
         };
         if *id != rule.id {
@@ -80,21 +82,32 @@ fn positive(detector: &Detector, rule: &Rule, sample: &str) -> Option<String> {
         if rule.context.is_empty() && *span != whole {
             return Some(format!("after {before:?} is found at {span:?}, it stands at {whole:?}"));
         }
+        if assessment.confidence == Confidence::Low {
+            return Some(format!("is doubted: {}", assessment.reasons.join(", ")));
+        }
     }
     None
 }
 
 fn negative(detector: &Detector, rule: &Rule, sample: &str) -> Option<String> {
     let found = AROUND.iter().find(|(before, after)| {
-        find(detector, &format!("{before}{sample}{after}")).iter().any(|(id, _)| *id == rule.id)
+        find(detector, &format!("{before}{sample}{after}")).iter().any(|found| found.rule == rule.id)
     });
     found.map(|(before, _)| format!("is found after {before:?}, though it is no such key"))
 }
 
-fn find(detector: &Detector, text: &str) -> Vec<(String, std::ops::Range<u64>)> {
+struct Found {
+    rule: String,
+    span: Range<u64>,
+    assessment: Assessment,
+}
+
+fn find(detector: &Detector, text: &str) -> Vec<Found> {
     let mut all = Vec::new();
     detector.scan(text.as_bytes(), &mut |found| {
-        all.push((found.rule.id.clone(), found.start..found.start + found.secret.len() as u64));
+        let span = found.start..found.end;
+        let rule = found.rule.id.clone();
+        all.extend(found.assessment.map(|assessment| Found { rule, span, assessment }));
     });
     all
 }

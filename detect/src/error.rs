@@ -78,6 +78,12 @@ pub enum Problem {
         "`{0}` is not a location: use `header:<name>`, `query:<name>`, `path`, `body` or `stream`, in lower case"
     )]
     BadLocation(String),
+    #[error("there is no validator `{name}`: use one of {known}, or leave it out")]
+    UnknownValidator { name: String, known: String },
+    #[error(
+        "`{name}` computes no checksum of the pieces before it: {known} can, at the end of a text that lacks only that"
+    )]
+    NoChecksum { name: String, known: String },
     #[error("the rule has {found} {field}, at least 2 are needed: they are its tests")]
     FewSamples { field: &'static str, found: usize },
     #[error("more than {0} rules at once")]

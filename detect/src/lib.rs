@@ -5,8 +5,8 @@
 //! pattern run, anchored, over at most the rule's longest match. Text without secrets costs the filter and
 //! little else.
 //!
-//! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. The only thing that
-//! ever hands out a secret's bytes is [`Match::secret`]; nothing here prints them.
+//! **Architecture Invariant:** this crate does no I/O and knows neither eBPF nor gRPC. What hands out a
+//! secret's bytes is [`Match::secret`] and [`Exact::secret`], and nothing else; nothing here prints them.
 
 mod check;
 pub mod decode;
@@ -19,7 +19,9 @@ pub mod location;
 mod pattern;
 pub mod policy;
 mod redact;
+mod registered;
 mod rules;
+mod validate;
 
 pub use check::Failure;
 pub use engine::{Detector, Match, Stream};
@@ -29,7 +31,9 @@ pub use inspect::text;
 pub use inspect::{Fed, Hit, Inspector, Scanner};
 pub use kernel_grade::{Grade, KernelRules, Obstacle, RuleTables};
 pub use redact::{redact_all, redacted};
+pub use registered::{Exact, Form, Refused, Registry, RegistryBuilder, Trail};
 pub use rules::{Marker, Mistake, Origin, Rule, RuleSet, Severity, Unsupported, is_home, is_usual};
+pub use validate::{Assessment, Confidence, Fact, Suppressed};
 
 /// Longest secret a rule may describe. It bounds what a [`Stream`] can hold, whatever the traffic does.
 pub const MAX_SECRET_LEN: usize = 4000;

@@ -11,17 +11,24 @@ pub fn redacted(rule: &Rule, secret: &[u8]) -> String {
 
 /// The text with every secret in it replaced by its redacted form.
 pub fn redact_all(detector: &Detector, text: &str) -> String {
+    let mut hidden = Vec::new();
+    detector.scan(text.as_bytes(), &mut |found| {
+        // A span that would split a character (a pattern with bytes above 0x7f) is widened, never shown.
+        let start = text.floor_char_boundary(found.start as usize);
+        let end = text.ceil_char_boundary(found.end as usize);
+        hidden.push((start, end, redacted(found.rule, found.secret)));
+    });
+    // A registered value may lie around, in or across what a rule describes.
+    hidden.sort_by_key(|&(start, end, _)| (start, std::cmp::Reverse(end)));
     let mut clean = String::with_capacity(text.len());
     let mut copied = 0;
-    detector.scan(text.as_bytes(), &mut |found| {
-        let start = found.start as usize;
-        // A span that would split a character (a pattern with bytes above 0x7f) is widened, never shown.
-        let (start, end) =
-            (text.floor_char_boundary(start), text.ceil_char_boundary(start + found.secret.len()));
-        clean.push_str(text.get(copied..start).unwrap_or_default());
-        clean.push_str(&redacted(found.rule, found.secret));
-        copied = end;
-    });
+    for (start, end, shown) in hidden {
+        if start >= copied {
+            clean.push_str(text.get(copied..start).unwrap_or_default());
+            clean.push_str(&shown);
+        }
+        copied = copied.max(end);
+    }
     clean.push_str(text.get(copied..).unwrap_or_default());
     clean
 }

@@ -79,6 +79,28 @@ fn fields_are_checked_where_they_stand() {
 }
 
 #[test]
+fn validators_are_checked_by_name_and_all_are_in_the_manual() {
+    let unknown = error(10, "validators = ['entropy', 'crc23-base62']");
+    says(
+        unknown.clone(),
+        "my.toml:10:26: ",
+        "there is no validator `crc23-base62`: use one of `age-bech32`, ",
+    );
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    let names: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+    assert!(names.len() >= 11, "{names:?}");
+    for name in names {
+        assert!(manual.contains(&format!("| `{name}` |")), "{name} is not in docs/rules.md");
+    }
+    let sample = "positives = [['acme_', { checksum = 'jwt' }], ['x']]";
+    says(error(13, sample), "my.toml:13:13: ", "`jwt` computes no checksum of the pieces before it");
+    says(error(13, &sample.replace("jwt", "x")), "my.toml:13:13: ", "`x` computes no checksum");
+    // Nothing that a key of age could be.
+    says(error(13, &sample.replace("jwt", "age-bech32")), "my.toml:13:13: ", "`age-bech32` computes no");
+}
+
+#[test]
 fn patterns_that_cannot_run_are_explained() {
     says(error(8, "pattern = 'acme_[0-9'"), "my.toml:8:11: ", "unclosed character class");
     says(error(8, "pattern = 'acme_[0-9a-f]+'"), "my.toml:8:11: ", "no upper bound");

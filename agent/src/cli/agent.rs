@@ -56,7 +56,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     for problem in rules.unsupported() {
         tracing::warn!("{problem}");
     }
-    let detector = Arc::new(Detector::new(rules)?);
+    let detector = Arc::new(rules::detector(&config, rules)?);
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {
         tracing::warn!("{warning}");

@@ -186,6 +186,7 @@ fn show(rules: RuleSet, id: &str, out: &mut dyn Write) -> anyhow::Result<()> {
             "length",
             if shortest == longest { format!("{shortest}") } else { format!("{shortest} to {longest}") },
         ),
+        ("validators", rule.validators().collect::<Vec<_>>().join("  ")),
         ("at home", rule.home.join("  ")),
         ("usually in", rule.usual.join("  ")),
         ("why it matters", rule.explanation.clone()),

@@ -1,12 +1,13 @@
 //! The agent's settings: defaults, then the configuration file, then the command line.
 //!
 //! Every value has its own type, so a setting that parsed is a setting that holds; `file` reads the TOML,
-//! `values` has the types, `rules` and `policy` load the files it names, and `fleet_key` the one secret, which is never
-//! written in the configuration itself.
+//! `values` has the types, `rules`, `policy` and `registered` load the files it names, and `fleet_key` the key of
+//! the fingerprints. No secret is written in the configuration itself.
 
 mod file;
 pub mod fleet_key;
 pub mod policy;
+pub mod registered;
 pub mod rules;
 pub mod values;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub enable_rules: Vec<String>,
     /// Ids of rules not to look for.
     pub disable_rules: Vec<String>,
+    /// Secrets of the user's own, found by what they are.
+    pub registered_values_file: Option<PathBuf>,
     pub socket_layer: SocketLayer,
     /// Where the agent writes how it fares, for `keymoat doctor`.
     pub status_file: PathBuf,
@@ -65,6 +68,7 @@ impl Default for Config {
             policy: None,
             enable_rules: Vec::new(),
             disable_rules: Vec::new(),
+            registered_values_file: None,
             socket_layer: SocketLayer::default(),
             status_file: PathBuf::from(DEFAULT_STATUS_FILE),
             ring_bytes: RingBytes::default(),

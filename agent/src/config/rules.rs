@@ -1,8 +1,9 @@
 //! The rules in use: those keymoat comes with, and the files the configuration names.
 
-use super::Config;
-use keymoat_detect::{RuleError, RuleSet, UnknownRule};
+use super::{Config, registered};
+use keymoat_detect::{Detector, RuleError, RuleSet, UnknownRule};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Rule files are small; anything larger is a wrong path.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -26,10 +27,22 @@ pub fn load(config: &Config) -> Result<RuleSet, RulesError> {
     for file in &config.rules {
         rules.merge(read(file)?)?;
     }
+    if config.registered_values_file.is_some() {
+        rules.merge(RuleSet::registered())?;
+    }
     let unknown = |key| move |source| RulesError::Unknown { key, source };
     rules.enable(&config.enable_rules).map_err(unknown("enable_rules"))?;
     rules.disable(&config.disable_rules).map_err(unknown("disable_rules"))?;
     Ok(rules)
+}
+
+/// What looks for the rules, and for the registered values of the configuration.
+pub fn detector(config: &Config, rules: Arc<RuleSet>) -> anyhow::Result<Detector> {
+    let detector = Detector::new(rules)?;
+    Ok(match &config.registered_values_file {
+        Some(path) => detector.with_values(registered::read(path)?),
+        None => detector,
+    })
 }
 
 /// The rules of one file.

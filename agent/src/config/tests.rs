@@ -121,9 +121,9 @@ fn rules_are_switched_by_id() {
     assert!(is_on("enable_rules = ['generic-jwt']", "generic-jwt"));
     assert!(!is_on("disable_rules = ['anthropic-api-key']", "anthropic-api-key"));
     assert!(!is_on("enable_rules = ['generic-jwt']\ndisable_rules = ['generic-jwt']", "generic-jwt"));
-    let error = on("enable_rules = ['jwt']").unwrap_err();
+    let error = on("enable_rules = ['eric-jwt']").unwrap_err();
     assert!(
-        error.starts_with("`enable_rules`: no rule has the id `jwt`; did you mean generic-jwt"),
+        error.starts_with("`enable_rules`: no rule has the id `eric-jwt`; did you mean generic-jwt"),
         "{error}"
     );
     let error = on("disable_rules = ['nothing-like-it']").unwrap_err();

@@ -49,7 +49,11 @@ impl Out {
         let secret = &finding.secret;
         let fingerprint = secret.fingerprint.get(..FINGERPRINT).unwrap_or(&secret.fingerprint);
         self.field("key", &format!("{}  fingerprint {}", escape(&secret.redacted), escape(fingerprint)));
-        self.field("rule", &escape(&finding.rule.id));
+        let confidence = finding.confidence.as_deref().map(|sure| format!("  {} confidence", escape(sure)));
+        self.field("rule", &format!("{}{}", escape(&finding.rule.id), confidence.unwrap_or_default()));
+        for (name, value) in &finding.facts {
+            self.field("says", &format!("{} {}", escape(name), escape(value)));
+        }
         self.field("to", &destination(&finding.destination));
         self.field("where", &channel(&finding.channel));
         self.process(&finding.process);

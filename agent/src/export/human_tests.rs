@@ -24,7 +24,8 @@ fn a_finding_tells_the_whole_story() {
     let expected = "\
 \x20CRITICAL  Anthropic API key left this machine  2026-03-01 12:00:00 UTC on web-1
   key       sk-ant-api…(108)  fingerprint 000000000000
-  rule      anthropic-api-key
+  rule      anthropic-api-key  high confidence
+  says      iss https://id.example
   to        webhook.example (webhook-catcher, 192.0.2.7:443, name from sni)
   where     header:x-api-key over TLS (http/1.1, openssl)
   process   curl (pid 4242, uid 1000)  /usr/bin/curl

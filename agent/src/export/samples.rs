@@ -24,6 +24,8 @@ pub(crate) fn finding(n: u64) -> Record {
             redacted: "sk-ant-api…(108)".to_owned(),
             length: 108,
         },
+        confidence: Some("high".to_owned()),
+        facts: [("iss".to_owned(), "https://id.example".to_owned())].into(),
         channel: Channel {
             kind: ChannelKind::Tls,
             library: Some("openssl".to_owned()),

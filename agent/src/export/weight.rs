@@ -24,10 +24,13 @@ const NODE: usize = 32;
 fn finding(f: &Finding) -> usize {
     let rule = f.rule.id.len() + f.rule.name.len() + f.rule.severity.len();
     let secret = f.secret.fingerprint.len() + f.secret.redacted.len();
+    let facts: usize = f.facts.iter().map(|(name, value)| name.len() + value.len() + NODE).sum();
     let words = f.id.len() + f.explanation.len() + f.remediation.len() + option(f.enforcement.as_ref());
     size_of::<Finding>()
         + rule
         + secret
+        + option(f.confidence.as_ref())
+        + facts
         + words
         + texts(&f.attack)
         + channel(&f.channel)

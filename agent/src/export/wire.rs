@@ -56,6 +56,8 @@ fn finding(f: &record::Finding) -> v1::Finding {
             redacted: redacted(&f.secret),
             length: u32::try_from(f.secret.length).unwrap_or(u32::MAX),
         }),
+        confidence: confidence(f.confidence.as_deref()).into(),
+        facts: f.facts.iter().take(ENTRIES).map(|(name, value)| (word(name), clip(value, TEXT))).collect(),
         channel: Some(channel(&f.channel)),
         process: Some(process(&f.process)),
         destination: Some(destination(&f.destination)),
@@ -141,6 +143,15 @@ fn severity(severity: &str) -> v1::Severity {
         "medium" => v1::Severity::Medium,
         "high" => v1::Severity::High,
         _ => v1::Severity::Critical,
+    }
+}
+
+fn confidence(confidence: Option<&str>) -> v1::Confidence {
+    match confidence {
+        Some("low") => v1::Confidence::Low,
+        Some("medium") => v1::Confidence::Medium,
+        Some("high") => v1::Confidence::High,
+        _ => v1::Confidence::Unspecified,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::record::{
-    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef,
+    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
 };
 use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};
@@ -133,6 +133,8 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             reason: verdict.reason,
             policy: verdict.by.map(str::to_owned),
             secret: SecretRef { fingerprint: hit.fingerprint, redacted: hit.redacted, length: hit.length },
+            confidence: Some(hit.confidence.to_string()),
+            facts: facts(self.scanner.detector(), &hit.facts),
             channel: Channel {
                 kind: flow.channel(),
                 library: library(flow.source),

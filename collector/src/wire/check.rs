@@ -109,6 +109,8 @@ fn finding(f: v1::Finding, id: String, time: Timestamp, host: String) -> Checked
         reason: optional("reason", f.reason, WORD)?,
         policy: optional("policy", f.policy, WORD)?,
         secret: secret(required("secret", f.secret)?)?,
+        confidence: super::confidence(f.confidence),
+        facts: facts(f.facts)?,
         channel: Channel {
             kind: required("channel.kind", super::channel_kind(channel.kind))?,
             library: optional("channel.library", channel.library, WORD)?,
@@ -173,6 +175,14 @@ fn destination(d: Option<v1::Destination>) -> Checked<Destination> {
         host_source: optional("destination.host_source", d.host_source, WORD)?,
         category: optional("destination.category", d.category, WORD)?,
     })
+}
+
+fn facts(facts: BTreeMap<String, String>) -> Checked<BTreeMap<String, String>> {
+    if facts.len() > ENTRIES {
+        return Err(Problem::TooMany.of("facts"));
+    }
+    let fact = |(name, value)| Ok((word("facts", name)?, bounded("facts", value, TEXT)?));
+    facts.into_iter().map(fact).collect()
 }
 
 fn losses(l: v1::Loss) -> Checked<BTreeMap<String, u64>> {

@@ -3,7 +3,7 @@
 pub mod check;
 pub mod say;
 
-use crate::model::{Action, ChannelKind, Severity};
+use crate::model::{Action, ChannelKind, Confidence, Severity};
 use keymoat_proto::v1;
 
 /// Pairs of names for the same thing, read in both directions.
@@ -23,5 +23,6 @@ macro_rules! same {
 }
 
 same!(severity, severity_number: Severity <=> Severity { Info, Low, Medium, High, Critical });
+same!(confidence, confidence_number: Confidence <=> Confidence { Low, Medium, High });
 same!(action, action_number: Action <=> Action { Observed, Allowed, Blocked, Late });
 same!(channel_kind, channel_kind_number: ChannelKind <=> ChannelKind { Tls, Tcp, Udp });

@@ -1,6 +1,6 @@
 //! A stored finding in the words of the contract.
 
-use super::{action_number, channel_kind_number, severity_number};
+use super::{action_number, channel_kind_number, confidence_number, severity_number};
 use crate::model::{Ancestor, Channel, Destination, Finding, Process};
 use keymoat_proto::v1;
 
@@ -25,6 +25,8 @@ pub fn finding(f: Finding) -> v1::StoredFinding {
                 redacted: f.secret.redacted,
                 length: f.secret.length,
             }),
+            confidence: f.confidence.map_or(0, confidence_number),
+            facts: f.facts,
             channel: Some(channel(f.channel)),
             process: Some(process(f.process)),
             destination: Some(destination(f.destination)),

@@ -272,6 +272,8 @@ pub fn sample() -> v1::Finding {
         }),
         explanation: "The key went to a place that is not its provider.".to_owned(),
         remediation: "Revoke the key.".to_owned(),
+        confidence: v1::Confidence::High.into(),
+        facts: [("iss".to_owned(), "https://id.example".to_owned())].into(),
         attack: vec!["T1567".to_owned()],
         reason: Some("not-home".to_owned()),
         policy: None,

@@ -11,6 +11,7 @@ mod filter;
 mod literals;
 mod search;
 mod stream;
+mod values;
 mod window;
 
 pub use stream::Stream;
@@ -18,8 +19,10 @@ pub use stream::Stream;
 use crate::error::{Problem, RuleError};
 use crate::pattern::automaton::{Progress, Walk};
 use crate::pattern::boundary::{LOOK_BEHIND, left_is_free};
+use crate::registered::{Form, Registry};
 use crate::rules::Rule;
 use crate::rules::RuleSet;
+use crate::validate::{Assessment, Suppressed, assess};
 use aho_corasick::BuildError;
 use aho_corasick::automaton::StateID;
 use literals::Literals;
@@ -29,15 +32,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use stream::{Candidate, Fate, Rank};
+use values::Values;
 use window::Window;
 use zeroize::Zeroizing;
 
 /// A secret, and where it stands. Debug shows everything but the secret.
 pub struct Match<'a> {
     pub rule: &'a Rule,
-    /// Offset of the secret's first byte in the stream.
+    /// Where it stands in the stream: its first byte, and the one behind its last.
     pub start: u64,
+    pub end: u64,
     pub secret: &'a [u8],
+    /// How it is written there. Only registered values are seen through a form; a rule's secret is what stands there.
+    pub form: Form,
+    /// A finding and how sure it is, or why it is none. Whoever hides secrets hides both; whoever reports findings
+    /// counts the others.
+    pub assessment: Result<Assessment, Suppressed>,
 }
 
 impl std::fmt::Debug for Match<'_> {
@@ -45,7 +55,10 @@ impl std::fmt::Debug for Match<'_> {
         f.debug_struct("Match")
             .field("rule", &self.rule.id)
             .field("start", &self.start)
+            .field("end", &self.end)
+            .field("form", &self.form)
             .field("len", &self.secret.len())
+            .field("assessment", &self.assessment)
             .finish_non_exhaustive()
     }
 }
@@ -62,6 +75,7 @@ pub struct Detector {
     searcher: Option<Searcher>,
     /// Longest way back from the end of a literal or keyword to the start of a secret.
     reach: u64,
+    values: Option<Values>,
     /// Tells the states of two automata apart.
     id: u32,
 }
@@ -101,7 +115,20 @@ impl Detector {
         let anchored_reach = anchors.iter().flatten().map(|anchor| anchor.most_back).max().unwrap_or(0);
         let reach = searcher.as_ref().map_or(0, |searcher| searcher.before).max(anchored_reach);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Detector { rules, literals: found_by, anchors, anchored_reach, searcher, reach, id })
+        Ok(Detector { rules, literals: found_by, anchors, anchored_reach, searcher, reach, values: None, id })
+    }
+
+    /// The same, and it finds these values, too: as matches of [`RuleSet::registered`], which must be among the rules.
+    /// Where one overlaps what a rule describes, both are found.
+    pub fn with_values(mut self, registry: Registry) -> Detector {
+        self.values = Values::new(&self.rules, registry);
+        self
+    }
+
+    /// How many registered values were given up in the midst of a flow so far, because more than 256 with the same
+    /// beginning were under way in it.
+    pub fn values_given_up(&self) -> u64 {
+        self.values.as_ref().map_or(0, |values| values.given_up.load(Ordering::Relaxed))
     }
 
     pub fn rules(&self) -> &RuleSet {
@@ -112,8 +139,12 @@ impl Detector {
         &self.rules
     }
 
-    /// Finds every secret in the buffer; its end is the end of the data.
+    /// Finds every secret in the buffer; its end is the end of the data. What only looks like one is
+    /// handed out too, with the reason in its [`assessment`](Match::assessment).
     pub fn scan(&self, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
+        if let Some(values) = &self.values {
+            values.scan(&self.rules, bytes, found);
+        }
         // Nothing is kept for a next push, so on clean text nothing is allocated.
         let mut stream = Stream { detector: self.id, state: self.literals.start(), ..Stream::default() };
         let window = Window::new(0, &[], bytes);
@@ -127,8 +158,11 @@ impl Detector {
         if stream.detector != self.id {
             // A new flow, or one whose rules were replaced: candidates of other rules mean nothing here.
             stream.open.clear();
-            stream.searching = None;
+            (stream.searching, stream.trail) = (None, None);
             (stream.detector, stream.state) = (self.id, self.literals.start());
+        }
+        if let Some(values) = &self.values {
+            values.push(&self.rules, stream, bytes, found);
         }
         let base = stream.base();
         let mut tail = std::mem::take(&mut stream.tail);
@@ -202,8 +236,7 @@ impl Detector {
                 Some(end) if candidate.from >= stream.settled => {
                     let mut rivals = rivals(&open, index, end);
                     if !rivals.any(|rival| rival.end_if_ended().is_some()) {
-                        self.report(candidate, end, window, found);
-                        stream.settled = end;
+                        self.report(stream, candidate, end, window, found);
                     }
                 }
                 Some(_) => {}
@@ -280,17 +313,17 @@ impl Detector {
         }
         let mut done = 0;
         let searched_from = stream.searching.as_ref().map_or(u64::MAX, |searching| searching.first());
-        for (index, &candidate) in stream.open.iter().enumerate() {
+        let mut open = std::mem::take(&mut stream.open);
+        for (index, &candidate) in open.iter().enumerate() {
             if candidate.from >= stream.settled {
                 let Fate::Match { end } = candidate.fate else { break };
                 // A literal still to come may belong to a secret that starts up to `reach` bytes before it.
                 if candidate.start + self.reach > stream.position || searched_from <= candidate.start {
                     break;
                 }
-                match self.stands(&stream.open, index, end, stream.position) {
+                match self.stands(&open, index, end, stream.position) {
                     Some(true) => {
-                        self.report(candidate, end, window, found);
-                        stream.settled = end;
+                        self.report(stream, candidate, end, window, found);
                     }
                     Some(false) => {}
                     None => break,
@@ -298,7 +331,8 @@ impl Detector {
             }
             done += 1;
         }
-        stream.open.drain(..done);
+        open.drain(..done);
+        stream.open = open;
     }
 
     /// Does no match win over this one that starts in the midst of it? None if that is still open.
@@ -313,12 +347,34 @@ impl Detector {
         decided.then_some(true)
     }
 
-    fn report(&self, candidate: Candidate, end: u64, window: &Window<'_>, found: &mut dyn FnMut(Match<'_>)) {
+    /// What is no finding hides no other match but those that start where it does: they are the same text.
+    fn report(
+        &self,
+        stream: &mut Stream,
+        candidate: Candidate,
+        end: u64,
+        window: &Window<'_>,
+        found: &mut dyn FnMut(Match<'_>),
+    ) {
         let Some(rule) = self.rule(candidate.rank) else { return };
         let start = candidate.start;
+        let mut report = |secret: &[u8]| {
+            let assessment = assess(rule, secret);
+            if assessment.is_ok() {
+                stream.settled = end;
+            } else {
+                stream.settled = start + 1;
+                // Counted once, however many rules describe parts of it.
+                if start < stream.suppressed {
+                    return;
+                }
+                stream.suppressed = end;
+            }
+            found(Match { rule, start, end, secret, form: Form::Raw, assessment });
+        };
         match window.span(start, end) {
-            Cow::Borrowed(secret) => found(Match { rule, start, secret }),
-            Cow::Owned(copy) => found(Match { rule, start, secret: &Zeroizing::new(copy) }),
+            Cow::Borrowed(secret) => report(secret),
+            Cow::Owned(copy) => report(&Zeroizing::new(copy)),
         }
     }
 
@@ -342,7 +398,8 @@ impl Detector {
 fn rivals(open: &[Candidate], index: usize, end: u64) -> impl Iterator<Item = &Candidate> {
     let searched = open.get(index).is_some_and(|candidate| candidate.rank.is_searched());
     let later = open.get(index + 1..).filter(|_| searched).unwrap_or_default();
-    later.iter().take_while(move |rival| rival.start < end).filter(|rival| !rival.rank.is_searched())
+    // What stands between a context and its secret is overlapped too.
+    later.iter().filter(move |rival| rival.from < end && !rival.rank.is_searched())
 }
 
 /// What the walk's progress means for the candidate; none if it failed.

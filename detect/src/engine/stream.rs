@@ -2,6 +2,7 @@
 
 use super::search::Searching;
 use crate::pattern::automaton::Walk;
+use crate::registered::Trail;
 use aho_corasick::automaton::StateID;
 use zeroize::Zeroize as _;
 
@@ -18,12 +19,16 @@ pub struct Stream {
     pub(crate) position: u64,
     /// Everything before this offset is reported or can no longer be.
     pub(crate) settled: u64,
+    /// End of the last match that was no finding.
+    pub(crate) suppressed: u64,
     /// Matches in the making, by start, then by precedence.
     pub(crate) open: Vec<Candidate>,
     /// The last bytes before `position`.
     pub(crate) tail: Tail,
     /// None until a detector with rules that are searched for saw the first byte.
     pub(super) searching: Option<Box<Searching>>,
+    /// None until a detector with registered values saw the first byte.
+    pub(super) trail: Option<Box<Trail>>,
 }
 
 impl Stream {
@@ -41,7 +46,7 @@ impl Stream {
         self.settled = self.position;
         self.detector = 0;
         self.open.clear();
-        self.searching = None;
+        (self.searching, self.trail) = (None, None);
         self.tail.clear();
     }
 
@@ -49,8 +54,8 @@ impl Stream {
     pub(crate) fn fork(&self) -> Stream {
         let mut tail = Tail::default();
         tail.keep(self.tail.bytes().len(), self.tail.bytes());
-        let (open, searching) = (self.open.clone(), self.searching.clone());
-        Stream { open, tail, searching, ..*self }
+        let (open, searching, trail) = (self.open.clone(), self.searching.clone(), self.trail.clone());
+        Stream { open, tail, searching, trail, ..*self }
     }
 
     /// Would both find the same in whatever comes next? Certain only while no match is in the making.
@@ -58,15 +63,23 @@ impl Stream {
         let waits = |stream: &Stream| stream.searching.as_ref().is_some_and(|searching| searching.waits());
         let idle =
             |stream: &Stream| stream.open.is_empty() && !waits(stream) && stream.settled <= stream.base();
+        let trail = |stream: &Stream| stream.trail.as_ref().map(|trail| trail.state());
         let keywords = |stream: &Stream| stream.searching.as_ref().map(|searching| searching.state());
         (self.detector, self.state) == (other.detector, other.state)
             && keywords(self) == keywords(other)
+            && trail(self) == trail(other)
             && self.tail.bytes() == other.tail.bytes()
             && idle(self)
+            && !self.trail.as_ref().is_some_and(|trail| trail.is_under_way())
             && idle(other)
     }
 
-    /// Offset of the first byte kept. No match to come starts before it.
+    /// No match to come starts before it.
+    pub(crate) fn earliest(&self) -> u64 {
+        self.trail.as_ref().map_or(self.base(), |trail| self.base().min(trail.earliest()))
+    }
+
+    /// Offset of the first byte kept. No match of a rule to come starts before it.
     pub(crate) fn base(&self) -> u64 {
         self.position - self.tail.bytes().len() as u64
     }

@@ -4,11 +4,12 @@ use super::text::{self, Sight};
 use crate::decode::place::{self, Place, Side, Spot};
 use crate::decode::{Field, Part, Piece};
 use crate::location::SEPARATOR;
-use crate::{Detector, Fingerprinter, redact_all, redacted};
+use crate::{Assessment, Confidence, Detector, Fact, Fingerprinter, Suppressed, redact_all, redacted};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use zeroize::Zeroizing;
 
 /// Longest name of a header or parameter that is shown.
@@ -21,6 +22,9 @@ pub struct Hit {
     pub fingerprint: String,
     pub redacted: String,
     pub length: usize,
+    pub confidence: Confidence,
+    /// What the secret says about itself.
+    pub facts: Vec<Fact>,
     pub location: String,
     pub protocol: Option<&'static str>,
     /// Host the message names.
@@ -40,21 +44,34 @@ pub(super) struct Around<'a> {
 pub struct Scanner {
     detector: Arc<Detector>,
     fingerprints: Fingerprinter,
+    /// By the reason's place in [`Suppressed::ALL`].
+    suppressed: [AtomicU64; Suppressed::ALL.len()],
 }
 
 impl Scanner {
     pub fn new(detector: Arc<Detector>, fleet_key: &[u8]) -> Self {
-        Self { detector, fingerprints: Fingerprinter::new(fleet_key) }
+        Self { detector, fingerprints: Fingerprinter::new(fleet_key), suppressed: Default::default() }
     }
 
     pub fn detector(&self) -> &Detector {
         &self.detector
     }
 
+    /// How many matches were no findings so far, by reason.
+    pub fn suppressed(&self) -> impl Iterator<Item = (Suppressed, u64)> {
+        let totals = self.suppressed.iter().map(|total| total.load(Ordering::Relaxed));
+        Suppressed::ALL.into_iter().zip(totals)
+    }
+
     /// Looks into bytes that stand alone.
     pub fn alone(&self, place: Place, bytes: &[u8], hits: &mut Vec<Hit>) {
         text::scan(&self.detector, bytes, &mut |sight| {
-            hits.push(self.hit(&sight, self.name(place::locate(place, bytes, 0)), Around::default(), false));
+            hits.extend(self.hit(
+                &sight,
+                self.name(place::locate(place, bytes, 0)),
+                Around::default(),
+                false,
+            ));
         });
     }
 
@@ -70,7 +87,7 @@ impl Scanner {
             let again = decoded.iter().any(|other| other.start < span.end && span.start < other.end);
             if !again {
                 let location = self.name(place::locate(place, bytes, span.start));
-                hits.push(self.hit(&sight, location, around, span.end <= peeked));
+                hits.extend(self.hit(&sight, location, around, span.end <= peeked));
             }
         });
     }
@@ -85,7 +102,7 @@ impl Scanner {
         }
         text::scan(&self.detector, value, &mut |sight| {
             let location = self.name(Spot::Header(side, name));
-            hits.push(self.hit(&sight, location, around, false));
+            hits.extend(self.hit(&sight, location, around, false));
         });
     }
 
@@ -117,33 +134,50 @@ impl Scanner {
             text::scan(&self.detector, &plain, &mut |sight| {
                 let decoded = span(&sight.span);
                 let span = start + encoded(text, decoded.start)..start + encoded(text, decoded.end);
-                hits.push(self.hit(&sight, self.name(spot), around, span.end <= piece.peeked));
+                hits.extend(self.hit(&sight, self.name(spot), around, span.end <= piece.peeked));
                 spans.push(span);
             });
         }
         spans
     }
 
+    /// None if the sight is no finding; counted then.
     pub(super) fn hit(
         &self,
         sight: &Sight<'_>,
         mut location: String,
         around: Around<'_>,
         second_look: bool,
-    ) -> Hit {
+    ) -> Option<Hit> {
+        let Assessment { confidence, facts, .. } = match sight.assessment {
+            Ok(assessment) => assessment,
+            Err(why) => {
+                self.count(*why, second_look);
+                return None;
+            }
+        };
         for wrap in sight.wrapped {
             location.push_str(SEPARATOR);
             location.push_str(wrap.name());
         }
-        Hit {
+        Some(Hit {
             rule: sight.rule.id.clone(),
             fingerprint: self.fingerprints.fingerprint(sight.secret),
             redacted: redacted(sight.rule, sight.secret),
             length: sight.secret.len(),
+            confidence: *confidence,
+            facts: facts.clone(),
             location,
             protocol: around.protocol,
             host: around.host.cloned(),
             second_look,
+        })
+    }
+
+    fn count(&self, why: Suppressed, second_look: bool) {
+        let place = Suppressed::ALL.iter().position(|&reason| reason == why);
+        if let Some(total) = place.and_then(|place| self.suppressed.get(place)).filter(|_| !second_look) {
+            total.fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -166,7 +166,7 @@ impl Judge<'_> {
             other => other,
         };
         let around = Around { protocol, ..self.around };
-        self.hits.push(self.scanner.hit(sight, location, around, sight.span.end <= self.looked_at));
+        self.hits.extend(self.scanner.hit(sight, location, around, sight.span.end <= self.looked_at));
     }
 }
 

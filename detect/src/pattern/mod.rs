@@ -25,6 +25,8 @@ pub(crate) struct Shape {
     pub(crate) max_len: usize,
     /// The text every match starts with, as far as it is fixed.
     pub(crate) lead: Vec<u8>,
+    /// Every byte that a class of the pattern allows.
+    pub(crate) charset: ByteSet,
     /// Bytes that may not stand directly before a match, and directly after it.
     pub(crate) left: ByteSet,
     pub(crate) right: ByteSet,
@@ -36,7 +38,8 @@ impl Shape {
     pub(crate) fn new(pattern: &str, left: Option<&str>, right: Option<&str>) -> Result<Shape, Problem> {
         let hir = parse(pattern)?;
         let (min_len, max_len) = lengths(&hir)?;
-        let glue = charset(&hir).union(ByteSet::alphanumeric());
+        let charset = charset(&hir);
+        let glue = charset.union(ByteSet::alphanumeric());
         let side = |given: Option<&str>, usual| given.map_or(Ok(usual), set);
         let lead = lead(&hir);
         Ok(Shape {
@@ -44,6 +47,7 @@ impl Shape {
             min_len,
             max_len,
             lead,
+            charset,
             left: side(left, glue.intersection(ByteSet::token()))?,
             right: side(right, glue)?,
             between: None,

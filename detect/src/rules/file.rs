@@ -5,6 +5,7 @@ use super::sample::{self, Piece};
 use super::{Marker, Origin, Rule, Severity, home};
 use crate::error::{Problem, RuleError};
 use crate::pattern::{self, Shape};
+use crate::validate::{self, Validator};
 use serde::Deserialize;
 use std::sync::Arc;
 use toml::Spanned;
@@ -59,6 +60,8 @@ struct Entry {
     #[serde(default)]
     contains: Vec<Spanned<String>>,
     between: Option<Spanned<String>>,
+    #[serde(default)]
+    validators: Vec<Spanned<String>>,
     left: Option<Spanned<String>>,
     right: Option<Spanned<String>>,
     home: Option<Vec<Spanned<String>>>,
@@ -188,6 +191,7 @@ impl Source<'_> {
             marker: anchors.marker,
             context: anchors.context,
             contains: entry.contains.iter().map(|text| text.get_ref().clone()).collect(),
+            checks: self.validators(&entry.validators)?,
             home: self.checked(home, home::is_host_pattern, Problem::BadHost)?,
             usual: self.checked(&entry.usual, home::is_location, Problem::BadLocation)?,
             explanation: entry.explanation.get_ref().trim().to_owned(),
@@ -320,6 +324,15 @@ impl Source<'_> {
         }
     }
 
+    fn validators(&self, names: &[Spanned<String>]) -> Result<Vec<&'static Validator>, RuleError> {
+        let named = |name: &Spanned<String>| {
+            let problem =
+                || Problem::UnknownValidator { name: name.get_ref().clone(), known: validate::names(false) };
+            Validator::named(name.get_ref()).ok_or_else(|| self.at(name, problem()))
+        };
+        names.iter().map(named).collect()
+    }
+
     fn checked(
         &self,
         list: &[Spanned<String>],
@@ -341,7 +354,9 @@ impl Source<'_> {
         if found < MIN_SAMPLES {
             return Err(self.at(list, Problem::FewSamples { field, found }));
         }
-        Ok(list.get_ref().iter().map(|pieces| sample::assemble(pieces)).collect())
+        let assemble =
+            |pieces: &Vec<Piece>| sample::assemble(pieces).map_err(|problem| self.at(list, problem));
+        list.get_ref().iter().map(assemble).collect()
     }
 }
 

@@ -37,6 +37,12 @@ impl RuleSet {
         Ok(all)
     }
 
+    /// The one rule that findings of a [`Registry`](crate::Registry) are of. Merged into the others it can be looked up
+    /// like them; by itself it finds nothing.
+    pub fn registered() -> RuleSet {
+        RuleSet { rules: vec![crate::registered::rule()], unsupported: Vec::new() }
+    }
+
     /// Rules from the text of one file, keymoat's own kind or gitleaks'; `origin` is the name that messages give it.
     pub fn from_toml(origin: &str, text: &str) -> Result<RuleSet, RuleError> {
         let (rules, unsupported) = if gitleaks::is_gitleaks(origin, text) {

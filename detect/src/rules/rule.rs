@@ -1,8 +1,10 @@
 //! One rule: what a key looks like, where it is at home, and what to tell the person who leaked it.
 
+use crate::MAX_SECRET_LEN;
 use crate::error::{Problem, RuleError};
 use crate::pattern::search::Search;
-use crate::pattern::{Marker, Shape};
+use crate::pattern::{MIN_SECRET_LEN, Marker, Shape};
+use crate::validate::{Confidence, Validator};
 use std::sync::Arc;
 
 /// How bad a leak is. Ordered: `Info < Low < Medium < High < Critical`.
@@ -33,6 +35,9 @@ impl std::fmt::Display for Severity {
     }
 }
 
+/// A literal this long stands in few texts by chance, and not at the start of a token of the right length.
+const OWN_LITERAL: usize = 4;
+
 /// A rule as its file describes it. `docs/rules.md` says what each field means.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -54,6 +59,8 @@ pub struct Rule {
     pub context: Vec<String>,
     /// Literals that must all occur inside the secret.
     pub contains: Vec<String>,
+    /// Checks beyond the shape.
+    pub(crate) checks: Vec<&'static Validator>,
     /// Hosts to which this secret belongs: `api.example.com`, `*.example.com`.
     pub home: Vec<String>,
     /// Where in a message to its home it is expected: `header:authorization`, `query:key`, `path`, `body`.
@@ -80,6 +87,8 @@ pub(crate) enum Finder {
     Shape(Arc<Shape>),
     /// A keyword is near: gitleaks' rules.
     Search(Arc<Search>),
+    /// It is one of the registered values.
+    Exact,
 }
 
 /// A place in a rule file. Displays as `file:line`.
@@ -108,20 +117,38 @@ impl Rule {
         match &self.finder {
             Finder::Shape(shape) => (shape.min_len, shape.max_len),
             Finder::Search(search) => search.secret_len,
+            Finder::Exact => (MIN_SECRET_LEN, MAX_SECRET_LEN),
         }
     }
 
-    /// None for a rule that is searched for.
+    /// None for a rule whose secrets are not found by their shape.
     pub(crate) fn shape(&self) -> Option<&Shape> {
         match &self.finder {
             Finder::Shape(shape) => Some(shape),
-            Finder::Search(_) => None,
+            Finder::Search(_) | Finder::Exact => None,
         }
     }
 
     /// Was it written for gitleaks? Its `pattern` then describes the text around the secret, too.
     pub fn is_from_gitleaks(&self) -> bool {
         matches!(self.finder, Finder::Search(_))
+    }
+
+    /// Does it stand for all registered values? They have no shape in common.
+    pub fn is_registered(&self) -> bool {
+        matches!(self.finder, Finder::Exact)
+    }
+
+    /// Names of the checks that raise or lower the confidence of a match.
+    pub fn validators(&self) -> impl Iterator<Item = &'static str> {
+        self.checks.iter().map(|check| check.name)
+    }
+
+    /// What a match is worth by its shape alone: a literal of its own, and nothing else looks like it.
+    pub fn confidence(&self) -> Confidence {
+        let markers = self.marker.iter().flat_map(|marker| &marker.texts);
+        let shortest = self.prefixes.iter().chain(markers).map(String::len).min();
+        if shortest.is_some_and(|len| len >= OWN_LITERAL) { Confidence::High } else { Confidence::Medium }
     }
 
     /// How many leading bytes of this secret are public knowledge and may be shown.

@@ -1,16 +1,23 @@
 //! Fake keys, put together from pieces: no complete key stands in a rule file, where other scanners would
 //! find it.
 
-/// One piece of a sample: `"text"`, `{ repeat = "A", n = 93 }` or `{ fill = "base62", n = 36 }`.
+use crate::error::Problem;
+use crate::validate::{self, Validator};
+use data_encoding::BASE64URL_NOPAD;
+
+/// One piece of a sample.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(
     untagged,
-    expecting = "expected a piece: \"text\", { repeat = \"A\", n = 93 } or { fill = \"base62\", n = 36 }"
+    expecting = "expected a piece: \"text\", { repeat = \"A\", n = 93 }, { fill = \"base62\", n = 36 }, \
+                 { checksum = \"crc32-base62\" } or { base64url = \"text\" }"
 )]
 pub(crate) enum Piece {
     Text(String),
     Repeat(Repeat),
     Fill(Fill),
+    Checksum(Sum),
+    Encoded(Encoded),
 }
 
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -18,6 +25,20 @@ pub(crate) enum Piece {
 pub(crate) struct Repeat {
     repeat: String,
     n: u16,
+}
+
+/// What the validator of this name computes over all pieces before it.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sum {
+    checksum: String,
+}
+
+/// A text in base64url.
+#[derive(Clone, Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Encoded {
+    base64url: String,
 }
 
 /// Characters in no particular order, the same ones every time.
@@ -46,6 +67,7 @@ enum Alphabet {
     Base62,
     Base64,
     Base64Url,
+    Bech32Upper,
 }
 
 impl Alphabet {
@@ -64,20 +86,29 @@ impl Alphabet {
             Alphabet::Base62 => b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz",
             Alphabet::Base64 => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
             Alphabet::Base64Url => b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_",
+            Alphabet::Bech32Upper => b"QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L",
         }
     }
 }
 
-pub(crate) fn assemble(pieces: &[Piece]) -> String {
+pub(crate) fn assemble(pieces: &[Piece]) -> Result<String, Problem> {
     let mut text = String::new();
     for piece in pieces {
         match piece {
             Piece::Text(part) => text.push_str(part),
             Piece::Repeat(Repeat { repeat, n }) => text.push_str(&repeat.repeat(usize::from(*n))),
             Piece::Fill(fill) => text.extend(characters(fill)),
+            Piece::Checksum(Sum { checksum }) => {
+                let sum = Validator::named(checksum).and_then(|validator| validator.seal(&text));
+                let problem = || Problem::NoChecksum { name: checksum.clone(), known: validate::names(true) };
+                text.push_str(&sum.ok_or_else(problem)?);
+            }
+            Piece::Encoded(Encoded { base64url }) => {
+                text.push_str(&BASE64URL_NOPAD.encode(base64url.as_bytes()));
+            }
         }
     }
-    text
+    Ok(text)
 }
 
 fn characters(fill: &Fill) -> impl Iterator<Item = char> {

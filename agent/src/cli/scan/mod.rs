@@ -6,6 +6,7 @@
 
 mod inputs;
 mod judge;
+mod line;
 mod lines;
 mod report;
 
@@ -16,9 +17,10 @@ use anyhow::Context;
 use clap::Args;
 use inputs::Input;
 use judge::Judge;
-use keymoat_detect::{Detector, Fingerprinter, RuleSet, Stream, location};
+use keymoat_detect::text::{Sight, Text};
+use keymoat_detect::{Detector, Fingerprinter, RuleSet, location};
 use lines::Lines;
-use report::{Place, Report};
+use report::{Form, Place, Report};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,6 +36,9 @@ pub struct ScanArgs {
     /// One JSON object per finding
     #[arg(long)]
     pub json: bool,
+    /// List what looks like a secret and is none, too: placeholders and the like
+    #[arg(long)]
+    pub show_suppressed: bool,
     /// Judge as if the content were sent to this host
     #[arg(long, value_name = "HOST")]
     pub destination: Option<String>,
@@ -49,7 +54,7 @@ pub struct ScanArgs {
     /// Do not look for this rule; repeatable
     #[arg(long, value_name = "ID")]
     pub disable: Vec<String>,
-    /// Take `rules`, `policy` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
+    /// Take `rules`, `policy`, `registered_values_file` and `fleet_key_file` from here [default: /etc/keymoat/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -81,12 +86,13 @@ fn scan(args: &ScanArgs, stdin: &mut dyn Read, out: impl Write, color: bool) -> 
     rules.disable(&args.disable).context("--disable")?;
     let rules = Arc::new(rules);
     let judge = judge(args, &config, &rules)?;
-    let detector = Detector::new(rules)?;
+    let detector = rules::detector(&config, rules)?;
     let key = fingerprint_key(&config)?;
+    let form = Form { json: args.json, color, show_suppressed: args.show_suppressed };
     let mut scan = Scan {
         detector: &detector,
         fingerprinter: Fingerprinter::new(key.bytes()),
-        report: Report::new(out, args.json, color, judge, &key.origin),
+        report: Report::new(&detector, out, form, judge, &key.origin),
         chunk: vec![0; CHUNK],
         failed: 0,
     };
@@ -125,7 +131,7 @@ fn fingerprint_key(config: &Config) -> Result<FleetKey, fleet_key::FleetKeyError
 struct Scan<'a, W: Write> {
     detector: &'a Detector,
     fingerprinter: Fingerprinter,
-    report: Report<W>,
+    report: Report<'a, W>,
     chunk: Vec<u8>,
     failed: usize,
 }
@@ -147,14 +153,14 @@ impl<W: Write> Scan<'_, W> {
     }
 
     fn one(&mut self, name: &str, source: &mut dyn Read) -> io::Result<()> {
-        let (mut stream, mut lines) = (Stream::default(), Lines::default());
+        let (mut text, mut lines) = (Text::default(), Lines::default());
         let Self { detector, fingerprinter, report, chunk, .. } = self;
         let mut written = Ok(());
-        let mut found = |lines: &mut Lines, m: keymoat_detect::Match<'_>| {
+        let mut found = |lines: &mut Lines, sight: Sight<'_>| {
             if written.is_ok() {
-                let (line, column) = lines.locate(m.start);
-                let place = Place { file: name, line, column };
-                written = report.finding(&place, m.rule, m.secret, &fingerprinter.fingerprint(m.secret));
+                let (line, column) = lines.locate(sight.span.start);
+                let place = Place { file: name, line, column, encoding: &encoding(&sight) };
+                written = report.found(&place, &sight, &fingerprinter.fingerprint(sight.secret));
             }
         };
         let read = loop {
@@ -165,9 +171,9 @@ impl<W: Write> Scan<'_, W> {
                 Err(error) => break Err(error),
             };
             lines.push(bytes);
-            detector.push(&mut stream, bytes, &mut |m| found(&mut lines, m));
+            text.push(detector, bytes, &mut |sight| found(&mut lines, sight));
         };
-        detector.flush(&mut stream, &mut |m| found(&mut lines, m));
+        text.finish(detector, &mut |sight| found(&mut lines, sight));
         if let Err(error) = read {
             self.fail(&format!("{name}: {error}"));
         }
@@ -178,6 +184,12 @@ impl<W: Write> Scan<'_, W> {
         self.failed += 1;
         complain(message);
     }
+}
+
+/// What a secret is wrapped up in: `base64 > json`.
+fn encoding(sight: &Sight<'_>) -> String {
+    let names: Vec<&str> = sight.wrapped.iter().map(|wrap| wrap.name()).collect();
+    names.join(location::SEPARATOR)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! What a scan says about a secret it found: the rule and a redacted form, never the secret.
 
 use super::judge::{Judge, Judgement};
+use super::line::{self, Line, Summary, SuppressedLine};
 use crate::config::KeyOrigin;
-use crate::record::{Action, RuleRef, SecretRef};
+use crate::record::{Action, SecretRef, facts};
 use crate::terminal::{Style, escape, paint, wrap};
-use keymoat_detect::policy::Reason;
-use keymoat_detect::{Rule, Severity, redacted};
-use serde::Serialize;
+use keymoat_detect::text::Sight;
+use keymoat_detect::{Assessment, Detector, Rule, Severity, Suppressed, redacted};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 const WIDTH: usize = 96;
@@ -15,50 +16,34 @@ pub struct Place<'a> {
     pub file: &'a str,
     pub line: u64,
     pub column: u64,
+    /// What the secret is wrapped up in there, outermost first: `base64 > percent`; empty if in nothing.
+    pub encoding: &'a str,
 }
 
-/// Close to the agent's finding, with a place in a file for the process and the connection.
-#[derive(Serialize)]
-struct Line<'a> {
-    r#type: &'static str,
-    rule: RuleRef,
-    action: Action,
-    secret: SecretRef,
-    /// `fleet`: the same secret has this fingerprint on every host; `run`: in this output only.
-    fingerprint_scope: &'static str,
-    file: &'a str,
-    line: u64,
-    column: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    destination: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    category: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-    /// The judgement in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<&'a str>,
-    explanation: &'a str,
-    remediation: &'a str,
-    attack: &'a [String],
+/// How to write it all.
+#[derive(Clone, Copy)]
+pub struct Form {
+    pub json: bool,
+    pub color: bool,
+    pub show_suppressed: bool,
 }
 
-pub struct Report<W: Write> {
+pub struct Report<'a, W: Write> {
+    detector: &'a Detector,
     out: W,
-    json: bool,
-    color: bool,
+    form: Form,
     judge: Option<Judge>,
     fingerprint_scope: &'static str,
     findings: u64,
     ignored: u64,
+    suppressed: BTreeMap<&'static str, u64>,
 }
 
-impl<W: Write> Report<W> {
-    pub fn new(out: W, json: bool, color: bool, judge: Option<Judge>, key: &KeyOrigin) -> Self {
+impl<'a, W: Write> Report<'a, W> {
+    pub fn new(detector: &'a Detector, out: W, form: Form, judge: Option<Judge>, key: &KeyOrigin) -> Self {
         let fingerprint_scope = if matches!(key, KeyOrigin::Ephemeral { .. }) { "run" } else { "fleet" };
-        Self { out, json, color, judge, fingerprint_scope, findings: 0, ignored: 0 }
+        let suppressed = BTreeMap::new();
+        Self { detector, out, form, judge, fingerprint_scope, findings: 0, ignored: 0, suppressed }
     }
 
     pub fn findings(&self) -> u64 {
@@ -70,12 +55,32 @@ impl<W: Write> Report<W> {
         self.ignored
     }
 
-    pub fn finding(
+    pub fn found(&mut self, at: &Place<'_>, sight: &Sight<'_>, fingerprint: &str) -> io::Result<()> {
+        let secret = SecretRef {
+            fingerprint: fingerprint.to_owned(),
+            redacted: redacted(sight.rule, sight.secret),
+            length: sight.secret.len(),
+        };
+        match sight.assessment {
+            Ok(assessment) => self.finding(at, sight.rule, secret, assessment),
+            Err(why) => self.suppressed(at, sight.rule, secret, *why),
+        }
+    }
+
+    /// After everything else: how much looked like a secret and was none.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if !self.suppressed.is_empty() {
+            self.summary()?;
+        }
+        self.out.flush()
+    }
+
+    fn finding(
         &mut self,
         at: &Place<'_>,
         rule: &Rule,
-        secret: &[u8],
-        fingerprint: &str,
+        secret: SecretRef,
+        assessment: &Assessment,
     ) -> io::Result<()> {
         let judgement = self.judge.as_ref().map(|judge| judge.judge(rule));
         if judgement.as_ref().is_some_and(|judgement| judgement.action.is_none()) {
@@ -83,17 +88,45 @@ impl<W: Write> Report<W> {
             return Ok(());
         }
         self.findings += 1;
-        let redacted = redacted(rule, secret);
-        if self.json {
-            let secret = SecretRef { fingerprint: fingerprint.to_owned(), redacted, length: secret.len() };
-            self.json(at, rule, secret, judgement.as_ref())
+        if self.form.json {
+            self.json(at, rule, secret, assessment, judgement.as_ref())
         } else {
-            self.text(at, rule, &redacted, judgement.as_ref())
+            self.text(at, rule, &secret.redacted, assessment, judgement.as_ref())
         }
     }
 
-    pub fn finish(&mut self) -> io::Result<()> {
-        self.out.flush()
+    fn suppressed(
+        &mut self,
+        at: &Place<'_>,
+        rule: &Rule,
+        secret: SecretRef,
+        why: Suppressed,
+    ) -> io::Result<()> {
+        *self.suppressed.entry(why.name()).or_default() += 1;
+        if !self.form.show_suppressed {
+            return Ok(());
+        }
+        if self.form.json {
+            return line::write(&mut self.out, &SuppressedLine::new(at, rule, secret, why));
+        }
+        writeln!(
+            self.out,
+            "{} suppressed ({why}) {} {} [{}]",
+            place(at),
+            escape(&rule.name),
+            escape(&secret.redacted),
+            escape(&rule.id),
+        )
+    }
+
+    fn summary(&mut self) -> io::Result<()> {
+        if self.form.json {
+            return line::write(&mut self.out, &Summary::new(self.findings, &self.suppressed));
+        }
+        let total: u64 = self.suppressed.values().sum();
+        let by_reason: Vec<String> = self.suppressed.iter().map(|(why, n)| format!("{why} {n}")).collect();
+        let hint = if self.form.show_suppressed { "" } else { "; --show-suppressed lists them" };
+        writeln!(self.out, "suppressed: {total} ({}){hint}", by_reason.join(", "))
     }
 
     fn json(
@@ -101,21 +134,22 @@ impl<W: Write> Report<W> {
         at: &Place<'_>,
         rule: &Rule,
         secret: SecretRef,
+        assessment: &Assessment,
         judgement: Option<&Judgement>,
     ) -> io::Result<()> {
-        let line = Line {
+        let finding = Line {
             r#type: "finding",
-            rule: RuleRef {
-                id: rule.id.clone(),
-                name: rule.name.clone(),
-                severity: severity(rule, judgement).to_string(),
-            },
+            rule: line::rule_ref(rule, severity(rule, judgement)),
             action: judgement.and_then(|judgement| judgement.action).unwrap_or(Action::Observed),
             secret,
+            confidence: assessment.confidence,
+            confidence_reasons: &assessment.reasons,
+            facts: facts(self.detector, &assessment.facts),
             fingerprint_scope: self.fingerprint_scope,
             file: at.file,
             line: at.line,
             column: at.column,
+            encoding: line::encoding(at),
             destination: self.judge.as_ref().map(|judge| judge.host.as_str()),
             category: judgement.map(|judgement| judgement.category.as_str()),
             reason: judgement.map(|judgement| judgement.reason),
@@ -125,8 +159,7 @@ impl<W: Write> Report<W> {
             remediation: &rule.remediation,
             attack: &rule.attack,
         };
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")
+        line::write(&mut self.out, &finding)
     }
 
     fn text(
@@ -134,6 +167,7 @@ impl<W: Write> Report<W> {
         at: &Place<'_>,
         rule: &Rule,
         redacted: &str,
+        assessment: &Assessment,
         judgement: Option<&Judgement>,
     ) -> io::Result<()> {
         let severity = severity(rule, judgement);
@@ -144,15 +178,20 @@ impl<W: Write> Report<W> {
         };
         writeln!(
             self.out,
-            "{}:{}:{}: {} {} {} [{}]",
-            escape(at.file),
-            at.line,
-            at.column,
-            paint(&severity.to_string(), style, self.color),
-            paint(&escape(&rule.name), Style::Bold, self.color),
+            "{} {} {} {} [{}] {} confidence",
+            place(at),
+            paint(&severity.to_string(), style, self.form.color),
+            paint(&escape(&rule.name), Style::Bold, self.form.color),
             escape(redacted),
             escape(&rule.id),
+            assessment.confidence,
         )?;
+        for said in &assessment.reasons {
+            writeln!(self.out, "    {said}")?;
+        }
+        for (name, value) in facts(self.detector, &assessment.facts) {
+            writeln!(self.out, "    {name} {}", escape(&value))?;
+        }
         for text in judgement.map(|judgement| &judgement.told).into_iter().chain([&rule.explanation]) {
             for line in wrap(text, WIDTH) {
                 writeln!(self.out, "    {line}")?;
@@ -160,6 +199,12 @@ impl<W: Write> Report<W> {
         }
         Ok(())
     }
+}
+
+/// `file:line:column:`, and what has to be undone there.
+fn place(at: &Place<'_>) -> String {
+    let encoding = line::encoding(at).map_or(String::new(), |encoding| format!(" ({encoding})"));
+    format!("{}:{}:{}:{encoding}", escape(at.file), at.line, at.column)
 }
 
 fn severity(rule: &Rule, judgement: Option<&Judgement>) -> Severity {

@@ -10,6 +10,7 @@ fn args(files: &[&Path]) -> ScanArgs {
     ScanArgs {
         files: files.iter().map(|f| f.to_path_buf()).collect(),
         json: false,
+        show_suppressed: false,
         destination: None,
         location: None,
         policy: None,
@@ -42,7 +43,10 @@ fn a_finding_has_its_place_its_rule_and_a_redacted_form() {
     let (exit, out) = run(&args(&[]), &mut text.as_bytes());
     assert_eq!(exit, Exit::Findings);
     let headline = out.lines().next().unwrap();
-    assert_eq!(headline, "-:2:6: critical Anthropic API key sk-ant-api…(108) [anthropic-api-key]");
+    assert_eq!(
+        headline,
+        "-:2:6: critical Anthropic API key sk-ant-api…(108) [anthropic-api-key] high confidence"
+    );
     assert!(out.lines().count() > 1, "{out}");
 }
 
@@ -62,6 +66,7 @@ fn json_is_close_to_the_agents_finding() {
     assert_eq!(first["action"], "observed");
     assert_eq!(first["secret"]["redacted"], "sk-ant-api…(108)");
     assert_eq!(first["secret"]["length"], 108);
+    assert_eq!(first["confidence"], "high");
     assert_eq!(first["secret"]["fingerprint"].as_str().unwrap().len(), 64);
     assert_eq!(first["secret"]["fingerprint"], found[1]["secret"]["fingerprint"]);
     assert_eq!(first["file"].as_str(), path.to_str());
@@ -69,6 +74,69 @@ fn json_is_close_to_the_agents_finding() {
     assert_eq!((found[1]["line"].as_u64(), found[1]["column"].as_u64()), (Some(2), Some(1)));
     assert_eq!(first["destination"], "hooks.example.com");
     assert!(first["verdict"].as_str().unwrap().contains("not where this key belongs"));
+}
+
+/// A placeholder of the same shape, and another that is a run of zeros where a key would be.
+fn placeholders() -> String {
+    format!("sk-ant-{}03-{}AA\nghp_{}\n", "api", "x".repeat(93), "0".repeat(36))
+}
+
+#[test]
+fn placeholders_are_counted_and_are_no_findings() {
+    let (exit, out) = run(&args(&[]), &mut placeholders().as_bytes());
+    assert_eq!(exit, Exit::Clean);
+    assert_eq!(out, "suppressed: 2 (placeholder 2); --show-suppressed lists them\n");
+    let text = placeholders() + &key();
+    let (exit, out) = run(&args(&[]), &mut text.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.starts_with("-:3:1: critical") && out.ends_with("lists them\n"), "{out}");
+}
+
+#[test]
+fn placeholders_are_listed_when_asked_for() {
+    let args = ScanArgs { show_suppressed: true, ..args(&[]) };
+    let (exit, out) = run(&args, &mut placeholders().as_bytes());
+    assert_eq!(exit, Exit::Clean);
+    let first = out.lines().next().unwrap();
+    assert_eq!(
+        first,
+        "-:1:1: suppressed (placeholder) Anthropic API key sk-ant-api…(108) [anthropic-api-key]"
+    );
+    assert!(out.contains("-:2:1: suppressed") && out.ends_with("suppressed: 2 (placeholder 2)\n"), "{out}");
+    assert!(!out.contains("xxx") && !out.contains("000"), "{out}");
+}
+
+#[test]
+fn placeholders_in_json_are_no_findings_either() {
+    let text = placeholders() + &key();
+    let types = |args: &ScanArgs| -> Vec<String> {
+        let (_, out) = run(args, &mut text.as_bytes());
+        objects(&out).iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect()
+    };
+    let json = ScanArgs { json: true, ..args(&[]) };
+    assert_eq!(types(&json), ["finding", "summary"]);
+    let all = ScanArgs { show_suppressed: true, ..json.clone() };
+    assert_eq!(types(&all), ["suppressed", "suppressed", "finding", "summary"]);
+    let (_, out) = run(&all, &mut text.as_bytes());
+    let lines = objects(&out);
+    assert_eq!(lines[0]["suppressed_as"], "placeholder");
+    assert_eq!(lines[0]["secret"]["redacted"], "sk-ant-api…(108)");
+    assert_eq!((lines[1]["line"].as_u64(), lines[1]["column"].as_u64()), (Some(2), Some(1)));
+    assert_eq!(lines[3]["findings"], 1);
+    assert_eq!(lines[3]["suppressed"]["placeholder"], 2);
+}
+
+#[test]
+fn a_key_says_why_it_is_believed_or_doubted() {
+    let doubted = format!("ghp_{}", "k9Zq".repeat(9));
+    let (exit, out) = run(&args(&[]), &mut doubted.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.contains("] low confidence\n    its checksum is wrong\n"), "{out}");
+    let id = ["AKIA", "Y34FZKBO", "KMUTVV7A"].concat();
+    let (_, out) = run(&args(&[]), &mut id.as_bytes());
+    assert!(out.contains("] high confidence\n    aws-account 609629065308\n"), "{out}");
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut id.as_bytes());
+    assert_eq!(objects(&out)[0]["facts"]["aws-account"], "609629065308");
 }
 
 #[test]
@@ -276,4 +344,69 @@ fn rules_of_gitleaks_find_in_files_too() {
     assert_eq!((found["line"].as_u64(), found["column"].as_u64()), (Some(2), Some(5)));
     assert_eq!(found["secret"]["redacted"], "…(12)");
     assert_eq!(run(&args, &mut &b"zap=a1b2c3d4e5f"[..]).0, Exit::Clean);
+}
+
+/// A configuration that registers one value, and the directory it is in.
+fn registering(value: &str) -> (tempfile::TempDir, ScanArgs) {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (values, config) = (directory.path().join("values"), directory.path().join("agent.toml"));
+    fs::write(&values, format!("DB_PASSWORD = \"{value}\"\n")).unwrap();
+    fs::set_permissions(&values, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&config, format!("registered_values_file = {values:?}\n")).unwrap();
+    (directory, ScanArgs { json: true, config: Some(config), ..args(&[]) })
+}
+
+#[test]
+fn registered_values_are_found_in_every_form_and_never_shown() {
+    use data_encoding::BASE64;
+    let value = "x9Kq/2+LmPz7wTq";
+    let (_directory, args) = registering(value);
+    let nested =
+        BASE64.encode(format!("{{\"password\": \"{}\"}}", BASE64.encode(value.as_bytes())).as_bytes());
+    for (text, encoding) in [
+        (format!("password={value}\n"), None),
+        (format!("{{\"a\": [\"{}\"]}}", value.replace('/', "\\/")), Some("json")),
+        (format!("p={}&q", value.replace('/', "%2F").replace('+', "%2B")), Some("percent")),
+        (format!("Basic {}", BASE64.encode(format!("app:{value}").as_bytes())), Some("base64")),
+        (nested, Some("base64 > base64")),
+    ] {
+        let (exit, out) = run(&args, &mut text.as_bytes());
+        assert_eq!(exit, Exit::Findings, "{text}");
+        assert!(!out.contains(value), "{out}");
+        let found: Vec<_> = objects(&out);
+        assert_eq!(found.len(), 1, "{out}");
+        assert_eq!(found[0]["rule"]["id"], "registered-value");
+        assert_eq!(found[0]["facts"]["registered-as"], "DB_PASSWORD");
+        assert_eq!(found[0]["confidence"], "high");
+        assert_eq!(found[0]["encoding"].as_str(), encoding, "{text}");
+    }
+    for text in ["x9Kq/2+LmPz7wTp", "X9KQ/2+LMPZ7WTQ", "9Kq/2+LmPz7wTq", "x9Kq/2+LmPz7\nwTq"] {
+        assert_eq!(run(&args, &mut text.as_bytes()), (Exit::Clean, String::new()), "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_stands_everywhere_is_refused_by_its_name() {
+    let (_directory, args) = registering("localhost");
+    let error = scan(&args, &mut io::empty(), &mut Vec::new(), false).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("`DB_PASSWORD` reads like words") && !error.contains("localhost"), "{error}");
+}
+
+#[test]
+fn what_is_encoded_is_opened_and_its_place_says_so() {
+    use data_encoding::BASE64;
+    let text = format!("first\ndata: {}\n", BASE64.encode(format!("{{\"key\": \"{}\"}}", key()).as_bytes()));
+    let (exit, out) = run(&args(&[]), &mut text.as_bytes());
+    assert_eq!(exit, Exit::Findings);
+    assert!(out.starts_with("-:2:") && out.contains(": (base64) critical Anthropic API key"), "{out}");
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut text.as_bytes());
+    let found = objects(&out);
+    assert_eq!(
+        (found.len(), found[0]["encoding"].as_str(), found[0]["line"].as_u64()),
+        (1, Some("base64"), Some(2))
+    );
+    let (_, out) = run(&ScanArgs { json: true, ..args(&[]) }, &mut key().as_bytes());
+    assert!(objects(&out)[0].get("encoding").is_none());
 }

@@ -21,7 +21,7 @@ use crate::decode::text::escape::{Kind, Unescape};
 use crate::decode::text::runs::{Event, Runs};
 use crate::decode::text::seams::Seams;
 use crate::rules::{Rule, RuleSet};
-use crate::{Detector, Match, Stream};
+use crate::{Assessment, Detector, Form, Match, Stream, Suppressed};
 use part::Part;
 use run::Run;
 use std::ops::Range;
@@ -46,6 +46,17 @@ pub enum Wrap {
 }
 
 impl Wrap {
+    fn of(form: Form) -> Option<Wrap> {
+        match form {
+            Form::Raw => None,
+            Form::Base64 => Some(Wrap::Base64),
+            Form::Base64Url => Some(Wrap::Base64Url),
+            Form::Hex => Some(Wrap::Hex),
+            Form::Percent => Some(Wrap::Percent),
+            Form::Json => Some(Wrap::Json),
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Wrap::Base64 => "base64",
@@ -61,6 +72,8 @@ impl Wrap {
 pub struct Sight<'a> {
     pub rule: &'a Rule,
     pub secret: &'a [u8],
+    /// Whether it is a finding, see [`Match::assessment`].
+    pub assessment: &'a Result<Assessment, Suppressed>,
     /// Where it stands in the text, or what it is wrapped up in.
     pub span: Range<u64>,
     /// What it is wrapped up in, outermost first.
@@ -76,6 +89,7 @@ impl std::fmt::Debug for Sight<'_> {
             .field("span", &self.span)
             .field("len", &self.secret.len())
             .field("wrapped", &self.wrapped)
+            .field("assessment", &self.assessment)
             .finish_non_exhaustive()
     }
 }
@@ -87,8 +101,8 @@ struct Path {
 }
 
 impl Path {
-    /// Two escapes on each level and the runs between.
-    const LONGEST: usize = 3 * DEEPEST as usize + 2;
+    /// Two escapes on each level, the runs between, and the form of a registered value.
+    const LONGEST: usize = 3 * DEEPEST as usize + 3;
 
     fn then(mut self, wraps: impl IntoIterator<Item = Wrap>) -> Path {
         let free = self.wraps.iter_mut().filter(|wrap| wrap.is_none());
@@ -229,7 +243,7 @@ impl Text {
     /// Offset of the first byte that findings still to come may name.
     fn kept_from(&self) -> u64 {
         let escapes = Escapes { percent: self.percent.seams(), json: self.json.seams() };
-        let first = self.raw.base().min(escapes.place(self.plain_kept_from()));
+        let first = self.raw.earliest().min(escapes.place(self.plain_kept_from()));
         self.waiting.first().map_or(first, |waiting| first.min(waiting))
     }
 
@@ -254,22 +268,28 @@ impl Text {
         let rules = detector.shared_rules();
 
         let forked = fork.is_some();
-        part.look(detector, raw, bytes, &mut |Match { rule, start, secret }| {
-            let span = start..start + secret.len() as u64;
-            waiting.raw(Sight { rule, secret, span, wrapped: &[], rules }, forked, found);
+        part.look(detector, raw, bytes, &mut |Match { rule, start, end, secret, form, assessment }| {
+            let (span, assessment) = (start..end, &assessment);
+            Path::default().then(Wrap::of(form)).with(|wrapped| {
+                waiting.raw(Sight { rule, secret, assessment, span, wrapped, rules }, forked, found);
+            });
         });
         if let Some(Fork { stream, ahead }) = fork {
-            part.look(detector, stream, plain.bytes, &mut |Match { rule, start, secret }| {
-                let start = start.saturating_sub(*ahead);
-                let (span, path) = escapes.trace(start..start + secret.len() as u64);
+            part.look(detector, stream, plain.bytes, &mut |found_plain| {
+                let Match { rule, start, end, secret, form, assessment } = found_plain;
+                let assessment = &assessment;
+                let (start, end) = (start.saturating_sub(*ahead), end.saturating_sub(*ahead));
+                let (span, path) = escapes.trace(start..end);
                 if !path.is_empty() {
-                    path.with(|wrapped| waiting.escaped(Sight { rule, secret, span, wrapped, rules }, found));
+                    path.then(Wrap::of(form)).with(|wrapped| {
+                        waiting.escaped(Sight { rule, secret, assessment, span, wrapped, rules }, found)
+                    });
                 }
             });
         }
         let decided = match (part, &fork) {
-            (Part::More, None) => raw.base(),
-            (Part::More, Some(fork)) => raw.base().min(escapes.place(fork.kept_from())),
+            (Part::More, None) => raw.earliest(),
+            (Part::More, Some(fork)) => raw.earliest().min(escapes.place(fork.kept_from())),
             (Part::Pause | Part::Last | Part::Whole, _) => u64::MAX,
         };
         waiting.decided(decided, found);
@@ -315,7 +335,7 @@ impl Text {
 impl Fork {
     /// In the text without escapes: no match to come begins before.
     fn kept_from(&self) -> u64 {
-        self.stream.base().saturating_sub(self.ahead)
+        self.stream.earliest().saturating_sub(self.ahead)
     }
 }
 

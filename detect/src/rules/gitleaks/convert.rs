@@ -189,6 +189,7 @@ impl<'a> Reader<'a> {
             marker: None,
             context: Vec::new(),
             contains: Vec::new(),
+            checks: Vec::new(),
             home: Vec::new(),
             usual: Vec::new(),
             explanation: format!("{description}{stop}{space}Matched by your gitleaks rule `{id}`."),
