@@ -58,6 +58,16 @@ fn record(all: &mut Vec<Found>) -> impl FnMut(Match<'_>) {
     |m| all.push((m.rule.id.clone(), m.start, m.secret.to_vec()))
 }
 
+/// What counts: a match that is none gives way to others in it.
+fn findings(all: &mut Vec<Found>) -> impl FnMut(Match<'_>) + '_ {
+    let mut record = record(all);
+    move |m| {
+        if m.assessment.is_ok() {
+            record(m);
+        }
+    }
+}
+
 fn scan(text: &[u8]) -> Vec<Found> {
     let mut all = Vec::new();
     DETECTOR.scan(text, &mut record(&mut all));
@@ -244,8 +254,9 @@ proptest! {
 
     #[test]
     fn findings_do_not_overlap_and_stand_where_they_say(text in text()) {
-        let mut end = 0;
-        for (_, start, secret) in scan(&text) {
+        let (mut found, mut end) = (Vec::new(), 0);
+        DETECTOR.scan(&text, &mut findings(&mut found));
+        for (_, start, secret) in found {
             prop_assert!(start >= end);
             end = start + secret.len() as u64;
             prop_assert_eq!(&text[start as usize..end as usize], &secret[..]);
@@ -261,8 +272,8 @@ proptest! {
     fn flushing_at_any_time_reports_no_byte_twice(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
         let (mut found, mut stream) = (Vec::new(), Stream::default());
         for chunk in cut(&text, &cuts) {
-            DETECTOR.push(&mut stream, chunk, &mut record(&mut found));
-            DETECTOR.flush(&mut stream, &mut record(&mut found));
+            DETECTOR.push(&mut stream, chunk, &mut findings(&mut found));
+            DETECTOR.flush(&mut stream, &mut findings(&mut found));
             prop_assert!(!stream.pending());
             DETECTOR.flush(&mut stream, &mut |_| panic!("reported again"));
         }
