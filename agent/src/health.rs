@@ -52,6 +52,12 @@ causes! {
     JsonlWriteFailed => "jsonl-write-failed",
     /// The policy says to ignore a secret: it was seen and not reported.
     PolicyIgnored => "policy-ignored",
+    /// A match that is what people write where a key would stand: seen and not reported.
+    SuppressedPlaceholder => "suppressed-placeholder",
+    /// A match far more regular than any key: seen and not reported.
+    SuppressedLowEntropy => "suppressed-low-entropy",
+    /// Registered values that were no longer looked for in the midst of a flow: too many began alike.
+    RegisteredValueGivenUp => "registered-value-given-up",
     /// It could not be noted whose a connection older than the agent is.
     OldSocketNotTracked => "old-socket-not-tracked",
 }
@@ -74,6 +80,13 @@ impl Counters {
     pub fn add(&self, cause: Cause, n: u64) {
         if let Some(counter) = self.own.get(cause as usize) {
             counter.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Stores a total that somebody else keeps.
+    pub fn set(&self, cause: Cause, total: u64) {
+        if let Some(counter) = self.own.get(cause as usize) {
+            counter.store(total, Ordering::Relaxed);
         }
     }
 

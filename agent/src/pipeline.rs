@@ -17,7 +17,7 @@ use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
 use keymoat_detect::decode::Part;
 use keymoat_detect::decode::place::Place;
 use keymoat_detect::policy::Policy;
-use keymoat_detect::{Detector, Fed, Hit, Scanner};
+use keymoat_detect::{Detector, Fed, Hit, Scanner, Suppressed};
 use report::Reporter;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -123,6 +123,19 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             self.timers.pop();
             self.wake(id, now);
         }
+        self.count_suppressed();
+    }
+
+    /// What the detector saw and gave no hit for.
+    fn count_suppressed(&self) {
+        for (why, total) in self.scanner.suppressed() {
+            let cause = match why {
+                Suppressed::Placeholder => Cause::SuppressedPlaceholder,
+                Suppressed::LowEntropy => Cause::SuppressedLowEntropy,
+            };
+            self.counters.set(cause, total);
+        }
+        self.counters.set(Cause::RegisteredValueGivenUp, self.scanner.detector().values_given_up());
     }
 
     /// Judges and reports everything that still waits.
@@ -133,6 +146,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         {
             self.retire(flow, now);
         }
+        self.count_suppressed();
     }
 
     pub fn open_flows(&self) -> usize {

@@ -23,7 +23,7 @@ impl Successor {
 
     /// HTTP/2 without a client's preface: a server's side.
     pub fn of_server(write: &[u8]) -> Option<Self> {
-        looks_like_frames(write).map(|_| Self::Http2(Box::new(Http2::new())))
+        looks_like_frames(write).map(|_| Self::Http2(Box::default()))
     }
 
     /// A connection older than whoever looks. Of WebSocket only the client's side is known again: its frames are masked.

@@ -63,9 +63,16 @@ impl Options {
 }
 
 /// Counters that any other program on this host can move, and that count no bytes: programs that ended and
-/// files that were gone before they could be looked at.
-const NO_BYTES: &[&str] =
-    &["process-gone", "library-unreadable", "attach-failed", "process-events-lost", "old-socket-not-tracked"];
+/// files that were gone before they could be looked at; placeholders it sends.
+const NO_BYTES: &[&str] = &[
+    "process-gone",
+    "library-unreadable",
+    "attach-failed",
+    "process-events-lost",
+    "old-socket-not-tracked",
+    "suppressed-placeholder",
+    "suppressed-low-entropy",
+];
 
 /// A running agent.
 #[derive(Debug)]

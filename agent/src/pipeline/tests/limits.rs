@@ -201,3 +201,15 @@ fn loopback_sockets_are_none_of_its_business() {
     rig.pipeline.finish();
     assert!(rig.taken().is_empty());
 }
+
+#[test]
+fn what_is_no_finding_is_counted_by_reason() {
+    let mut rig = Rig::new();
+    let placeholder = ["sk-", "ant-", "api", "03-", &"x".repeat(93), "AA"].concat();
+    for n in 0..2 {
+        rig.write(&mut Conn::tcp(n), format!("GET / HTTP/1.1\r\nx-api-key: {placeholder}\r\n\r\n"));
+    }
+    rig.pass(20);
+    assert!(rig.findings().is_empty());
+    assert_eq!((rig.lost(Cause::SuppressedPlaceholder), rig.lost(Cause::SuppressedLowEntropy)), (2, 0));
+}
