@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
 
-use keymoat_detect::{Detector, MAX_BYTES_HELD, Match, RuleSet, Stream};
+mod streams;
+
+use keymoat_detect::{Detector, RuleSet, Stream};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
+use streams::*;
 
 /// Bounded and not, with context on both sides, with every kind of allowlist; words that overlap each other.
 const RULES: &str = r##"
@@ -52,52 +55,14 @@ static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     rules.flat_map(|rule| rule.positives.iter().take(1).cloned()).collect()
 });
 
-type Found = (String, u64, Vec<u8>);
-
-fn record(all: &mut Vec<Found>) -> impl FnMut(Match<'_>) {
-    |m| all.push((m.rule.id.clone(), m.start, m.secret.to_vec()))
-}
-
-/// What counts: a match that is none gives way to others in it.
-fn findings(all: &mut Vec<Found>) -> impl FnMut(Match<'_>) + '_ {
-    let mut record = record(all);
-    move |m| {
-        if m.assessment.is_ok() {
-            record(m);
-        }
-    }
-}
-
-fn scan(text: &[u8]) -> Vec<Found> {
-    let mut all = Vec::new();
-    DETECTOR.scan(text, &mut record(&mut all));
-    all
-}
-
-fn held(stream: &Stream) -> usize {
-    let debug = format!("{stream:?}");
-    let number = debug.split("held: ").nth(1).unwrap().split(',').next().unwrap();
-    number.parse().unwrap()
-}
-
-fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Found> {
-    let (mut all, mut stream) = (Vec::new(), Stream::default());
-    for chunk in chunks {
-        DETECTOR.push(&mut stream, chunk, &mut record(&mut all));
-        assert!(held(&stream) <= MAX_BYTES_HELD, "{stream:?}");
-    }
-    DETECTOR.flush(&mut stream, &mut record(&mut all));
-    all
-}
-
 fn ids(text: &str) -> Vec<String> {
-    scan(text.as_bytes()).into_iter().map(|(id, _, _)| id).collect()
+    scan(&DETECTOR, text.as_bytes()).into_iter().map(|(id, _, _)| id).collect()
 }
 
 #[test]
 fn the_rules_find_what_they_should() {
     assert_eq!(
-        scan(b"my new_token = 'a1b2c3d4e5' ok")[0],
+        scan(&DETECTOR, b"my new_token = 'a1b2c3d4e5' ok")[0],
         ("bounded".to_owned(), 16, b"a1b2c3d4e5".to_vec())
     );
     assert!(ids("my new_token = 'aaaaaaaaaa' ok").is_empty(), "no entropy");
@@ -115,14 +80,14 @@ fn the_rules_find_what_they_should() {
 #[test]
 fn a_cut_anywhere_changes_nothing() {
     let text = b"key=first\nmy ZAP_token = 'a1b2c3d4e5' ok zap_word\n-----BEGIN X-----\nabc\n-----END\nkey=last # allowed";
-    let whole = scan(text);
+    let whole = scan(&DETECTOR, text);
     assert_eq!(whole.len(), 4, "{whole:?}");
     for cut in 0..=text.len() {
         let (first, second) = text.split_at(cut);
-        assert_eq!(in_chunks([first, second]), whole, "cut at {cut}");
+        assert_eq!(in_chunks(&DETECTOR, [first, second]), whole, "cut at {cut}");
     }
     for size in 1..9 {
-        assert_eq!(in_chunks(text.chunks(size)), whole, "in pieces of {size}");
+        assert_eq!(in_chunks(&DETECTOR, text.chunks(size)), whole, "in pieces of {size}");
     }
 }
 
@@ -138,10 +103,10 @@ fn long_texts_in_any_pieces_give_the_same() {
         text.extend(b"0123456\n".repeat(round * 53 % 700));
         text.extend(b"-----END\nkey=seen # allowed\n");
     }
-    let whole = scan(&text);
+    let whole = scan(&DETECTOR, &text);
     assert!(whole.len() > 80, "{}", whole.len());
     for size in [1, 7, 64, 1000, 4096, 10_000] {
-        assert_eq!(in_chunks(text.chunks(size)), whole, "in pieces of {size}");
+        assert_eq!(in_chunks(&DETECTOR, text.chunks(size)), whole, "in pieces of {size}");
     }
 }
 
@@ -212,14 +177,6 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece(), 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// Cuts `text` where `cuts` say.
-fn cut<'a>(text: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
-    at.extend([0, text.len()]);
-    at.sort_unstable();
-    at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
-}
-
 /// Findings of keymoat's own rules.
 fn of_ours(found: Vec<(String, u64, Vec<u8>)>) -> Vec<(String, u64, Vec<u8>)> {
     let theirs = ["bounded", "endless", "generic", "word"];
@@ -241,7 +198,7 @@ fn a_match_of_theirs_does_not_hide_one_of_ours_by_its_context() {
     let text = ["\nkey=Private-", "Lines: 1\n", &secret, "\n"].concat();
     let ours = by_ours_alone(text.as_bytes());
     assert_eq!(ours.len(), 1);
-    assert_eq!(of_ours(scan(text.as_bytes())), ours);
+    assert_eq!(of_ours(scan(&DETECTOR, text.as_bytes())), ours);
 }
 
 proptest! {
@@ -249,39 +206,23 @@ proptest! {
 
     #[test]
     fn any_cutting_gives_the_same_findings(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
-        prop_assert_eq!(in_chunks(cut(&text, &cuts)), scan(&text));
+        prop_assert_eq!(in_chunks(&DETECTOR, cut(&text, &cuts)), scan(&DETECTOR, &text));
     }
 
     #[test]
     fn findings_do_not_overlap_and_stand_where_they_say(text in text()) {
-        let (mut found, mut end) = (Vec::new(), 0);
+        let mut found = Vec::new();
         DETECTOR.scan(&text, &mut findings(&mut found));
-        for (_, start, secret) in found {
-            prop_assert!(start >= end);
-            end = start + secret.len() as u64;
-            prop_assert_eq!(&text[start as usize..end as usize], &secret[..]);
-        }
+        assert_apart(&found, &text);
     }
 
     #[test]
     fn what_our_own_rules_find_stays_the_same(text in text()) {
-        prop_assert_eq!(of_ours(scan(&text)), by_ours_alone(&text));
+        prop_assert_eq!(of_ours(scan(&DETECTOR, &text)), by_ours_alone(&text));
     }
 
     #[test]
     fn flushing_at_any_time_reports_no_byte_twice(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
-        let (mut found, mut stream) = (Vec::new(), Stream::default());
-        for chunk in cut(&text, &cuts) {
-            DETECTOR.push(&mut stream, chunk, &mut findings(&mut found));
-            DETECTOR.flush(&mut stream, &mut findings(&mut found));
-            prop_assert!(!stream.pending());
-            DETECTOR.flush(&mut stream, &mut |_| panic!("reported again"));
-        }
-        let mut end = 0;
-        for (_, start, secret) in found {
-            prop_assert!(start >= end);
-            end = start + secret.len() as u64;
-            prop_assert_eq!(&text[start as usize..end as usize], &secret[..]);
-        }
+        assert_apart(&flushed(&DETECTOR, cut(&text, &cuts)), &text);
     }
 }

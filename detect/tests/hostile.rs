@@ -1,5 +1,7 @@
 //! What nobody means well by: it ends, keeps little, shows nothing, and a key behind it is found all the same.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
+
 use keymoat_detect::{Detector, Hit, Inspector, RuleSet, Scanner};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};

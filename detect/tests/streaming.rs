@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests assert by panicking")]
 
-use keymoat_detect::{Detector, Match, RuleSet, Stream};
+mod streams;
+
+use keymoat_detect::{Detector, RuleSet, Stream};
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
+use streams::*;
 
 /// Every rule there is, those that are off by default too.
 static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
@@ -18,50 +21,17 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| {
 static KEYS: LazyLock<Vec<String>> =
     LazyLock::new(|| DETECTOR.rules().rules().iter().flat_map(|rule| rule.positives.clone()).collect());
 
-type Found = (String, u64, Vec<u8>);
-
-fn record(found: &mut Vec<Found>) -> impl FnMut(Match<'_>) + '_ {
-    |m| found.push((m.rule.id.clone(), m.start, m.secret.to_vec()))
-}
-
-/// What counts: a match that is none gives way to others in it.
-fn findings(all: &mut Vec<Found>) -> impl FnMut(Match<'_>) + '_ {
-    let mut record = record(all);
-    move |m| {
-        if m.assessment.is_ok() {
-            record(m);
-        }
-    }
-}
-
-fn scan(bytes: &[u8]) -> Vec<Found> {
-    let mut found = Vec::new();
-    DETECTOR.scan(bytes, &mut record(&mut found));
-    found
-}
-
-fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut stream = Stream::default();
-    for chunk in chunks {
-        DETECTOR.push(&mut stream, chunk, &mut record(&mut found));
-    }
-    DETECTOR.flush(&mut stream, &mut record(&mut found));
-    assert!(!stream.pending());
-    found
-}
-
 #[test]
 fn a_key_split_at_any_offset_is_found() {
     for key in KEYS.iter() {
         // The escapes are boundaries only together with the bytes before them.
         for before in ["POST /v1 HTTP/1.1\r\nx-key: ", "{\"env\": \"A_KEY\\u003d", "token%3D"] {
             let text = format!("{before}{key}\r\n\r\n{{\"prompt\": \"hello\"}}");
-            let whole = scan(text.as_bytes());
+            let whole = scan(&DETECTOR, text.as_bytes());
             assert_eq!(whole.len(), 1, "{key:.12}");
             for at in 0..=text.len() {
                 let (first, second) = text.as_bytes().split_at(at);
-                assert_eq!(in_chunks([first, second]), whole, "{key:.12} split at {at}");
+                assert_eq!(in_chunks(&DETECTOR, [first, second]), whole, "{key:.12} split at {at}");
             }
         }
     }
@@ -106,8 +76,16 @@ fn a_match_inside_a_longer_one_waits_for_it() {
 fn a_key_that_comes_byte_by_byte_is_found() {
     for key in KEYS.iter() {
         let text = format!("token={key} and so on");
-        assert_eq!(in_chunks(text.as_bytes().chunks(1)), scan(text.as_bytes()), "{key:.12}");
-        assert_eq!(in_chunks(key.as_bytes().chunks(1)), scan(key.as_bytes()), "{key:.12}");
+        assert_eq!(
+            in_chunks(&DETECTOR, text.as_bytes().chunks(1)),
+            scan(&DETECTOR, text.as_bytes()),
+            "{key:.12}"
+        );
+        assert_eq!(
+            in_chunks(&DETECTOR, key.as_bytes().chunks(1)),
+            scan(&DETECTOR, key.as_bytes()),
+            "{key:.12}"
+        );
     }
 }
 
@@ -134,50 +112,25 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece(), 0..14).prop_map(|pieces| pieces.concat())
 }
 
-/// Cuts `text` where `cuts` say.
-fn cut<'a>(text: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
-    let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
-    at.extend([0, text.len()]);
-    at.sort_unstable();
-    at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_cutting_gives_the_same_findings(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
-        prop_assert_eq!(in_chunks(cut(&text, &cuts)), scan(&text));
+        prop_assert_eq!(in_chunks(&DETECTOR, cut(&text, &cuts)), scan(&DETECTOR, &text));
     }
 
     #[test]
     fn findings_do_not_overlap_and_stand_where_they_say(text in text()) {
-        let (mut found, mut end) = (Vec::new(), 0);
+        let mut found = Vec::new();
         DETECTOR.scan(&text, &mut findings(&mut found));
-        for (_, start, secret) in found {
-            prop_assert!(start >= end);
-            end = start + secret.len() as u64;
-            prop_assert_eq!(&text[start as usize..end as usize], &secret[..]);
-        }
+        assert_apart(&found, &text);
     }
 
     /// Flushes in the middle (an idle flow) may report earlier, but no byte twice and nothing out of thin air.
     #[test]
     fn flushing_at_any_time_reports_no_byte_twice(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..12)) {
-        let mut found = Vec::new();
-        let mut stream = Stream::default();
-        for chunk in cut(&text, &cuts) {
-            DETECTOR.push(&mut stream, chunk, &mut findings(&mut found));
-            DETECTOR.flush(&mut stream, &mut findings(&mut found));
-            prop_assert!(!stream.pending());
-            DETECTOR.flush(&mut stream, &mut |_| panic!("reported again"));
-        }
-        let mut end = 0;
-        for (_, start, secret) in found {
-            prop_assert!(start >= end);
-            end = start + secret.len() as u64;
-            prop_assert_eq!(&text[start as usize..end as usize], &secret[..]);
-        }
+        assert_apart(&flushed(&DETECTOR, cut(&text, &cuts)), &text);
     }
 }
 
