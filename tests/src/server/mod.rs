@@ -7,7 +7,8 @@ mod websocket;
 
 use crate::{env, net::Net, pki};
 use rustls::{ServerConnection, StreamOwned};
-use std::io::{Read, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -33,6 +34,19 @@ pub struct Received {
 struct Inbox {
     received: Mutex<Vec<Received>>,
     more: Condvar,
+}
+
+/// A socket on a port that no other server of this process has, in either protocol or network: a finding's port then
+/// says which test it belongs to.
+fn on_own_port<S>(bind: impl Fn() -> S, address: fn(&S) -> io::Result<SocketAddr>) -> (S, u16) {
+    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let socket = bind();
+        let port = address(&socket).expect("an address").port();
+        if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) {
+            return (socket, port);
+        }
+    }
 }
 
 /// How a listening server treats a connection.
@@ -104,8 +118,7 @@ impl Server {
 
     /// Takes datagrams.
     pub fn udp() -> Self {
-        let socket = Net::shared().datagrams();
-        let port = socket.local_addr().expect("an address").port();
+        let (socket, port) = on_own_port(|| Net::shared().datagrams(), UdpSocket::local_addr);
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         thread::spawn(move || receive_datagrams(&socket, &theirs));
@@ -113,15 +126,15 @@ impl Server {
     }
 
     fn away(serve: Serve) -> Self {
-        Self::tcp(Net::shared().listen(), Net::shared().v4, serve)
+        Self::tcp(|| Net::shared().listen(), Net::shared().v4, serve)
     }
 
     fn here(ip: Ipv4Addr, serve: Serve) -> Self {
-        Self::tcp(TcpListener::bind((ip, 0)).expect("listen"), ip, serve)
+        Self::tcp(|| TcpListener::bind((ip, 0)).expect("listen"), ip, serve)
     }
 
-    fn tcp(listener: TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
-        let port = listener.local_addr().expect("an address").port();
+    fn tcp(listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        let (listener, port) = on_own_port(listen, TcpListener::local_addr);
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         thread::spawn(move || {
