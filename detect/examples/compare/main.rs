@@ -10,7 +10,7 @@ mod traffic;
 
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::{Anchored, dfa};
-use keymoat_detect::{Detector, Inspector, RuleSet, Scanner, Stream};
+use keymoat_detect::{Detector, Inspector, Rule, RuleSet, Scanner, Stream};
 use std::error::Error;
 use std::hint::black_box;
 use std::io::BufRead as _;
@@ -30,14 +30,23 @@ fn main() -> Result<(), Failure> {
         ["traffic", mib, file] => std::fs::write(file, traffic::http1(mib.parse::<usize>()? << 20))?,
         ["http2", mib, file] => std::fs::write(file, traffic::http2(mib.parse::<usize>()? << 20))?,
         ["patterns", file] => {
-            let patterns: Vec<String> =
-                RuleSet::builtin()?.rules().iter().map(|rule| rule.pattern.clone()).collect();
+            let rules = RuleSet::builtin()?;
+            let patterns: Vec<String> = rules.rules().iter().filter(|rule| rule.on).map(in_context).collect();
             std::fs::write(file, patterns.join("\n"))?;
         }
         ["run", file] => run(&std::fs::read(file)?)?,
         _ => return Err("usage: compare traffic|http2 MIB FILE | patterns FILE | run FILE".into()),
     }
     Ok(())
+}
+
+/// The pattern behind what must stand before it, without which some match in any text.
+fn in_context(rule: &Rule) -> String {
+    if rule.context.is_empty() {
+        return rule.pattern.clone();
+    }
+    let context: Vec<String> = rule.context.iter().map(|text| regex_syntax::escape(text)).collect();
+    format!("(?:{})(?:{})", context.join("|"), rule.pattern)
 }
 
 fn run(text: &[u8]) -> Result<(), Failure> {
