@@ -1,8 +1,8 @@
 //! Loads the kernel programs and attaches them.
 
 use crate::discover::{Attach, AttachError, AttachId};
-use crate::kernel::TaskOffsets;
 use crate::kernel::rcu::Expedited;
+use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
 use aya::programs::{
@@ -11,6 +11,7 @@ use aya::programs::{
 use aya::{Ebpf, EbpfLoader};
 use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{Config, FlowState};
+use keymoat_detect::RuleTables;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -85,6 +86,14 @@ impl Kernel {
     /// # Errors
     /// [`LoadError::Load`] when a map cannot be created or the object does not parse.
     pub fn load(settings: Settings) -> Result<Self, LoadError> {
+        Self::load_with_rules(settings, &RuleTables::default())
+    }
+
+    /// As [`Self::load`], with rules for the programs that decide themselves.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`LoadError::Map`] when the rules cannot be written.
+    pub fn load_with_rules(settings: Settings, tables: &RuleTables) -> Result<Self, LoadError> {
         let config = Config {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
@@ -93,10 +102,13 @@ impl Kernel {
             task_tgid_offset: settings.task.tgid,
             task_comm_offset: settings.task.comm,
         };
-        let ebpf = EbpfLoader::new()
-            .override_global("CONFIG", &config, true)
-            .map_max_entries("EVENTS", settings.ring_bytes)
-            .load(OBJECT)?;
+        let mut loader = EbpfLoader::new();
+        loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);
+        for (map, entries) in rules::sizes(tables) {
+            loader.map_max_entries(map, entries);
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+        rules::write(&mut ebpf, tables)?;
         Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)) })
     }
 
@@ -182,7 +194,24 @@ impl Kernel {
     /// # Errors
     /// As [`Self::attach_sockets`].
     pub fn attach_noop(&self, library: &Path, symbol: &str, offset: u64) -> Result<(), LoadError> {
-        let name = "noop";
+        self.attach_by_hand("noop", library, symbol, offset)
+    }
+
+    /// Has every call of a function `(buffer, length)` scanned for keys: what the example `scan_in_kernel` measures.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`].
+    pub fn attach_scan_check(&self, library: &Path, symbol: &str) -> Result<(), LoadError> {
+        self.attach_by_hand("scan_check", library, symbol, 0)
+    }
+
+    fn attach_by_hand(
+        &self,
+        name: &'static str,
+        library: &Path,
+        symbol: &str,
+        offset: u64,
+    ) -> Result<(), LoadError> {
         let mut ebpf = self.lock();
         let probe: &mut UProbe = program(&mut ebpf, name)?;
         if probe.fd().is_err() {

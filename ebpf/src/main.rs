@@ -12,6 +12,7 @@ mod flow;
 mod maps;
 mod marks;
 mod probes;
+mod scan;
 mod task;
 mod tls_record;
 mod user_memory;

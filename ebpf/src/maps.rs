@@ -9,6 +9,7 @@ use aya_ebpf::{
 };
 use keymoat_abi::{
     Config, FlowState, LossCause,
+    scan::{Anchor, BLOCK, Flow, GLUE_WORDS, Header, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
 
@@ -64,3 +65,33 @@ pub static DESCRIPTORS: LruHashMap<DescriptorKey, Descriptor> = LruHashMap::with
 /// Arguments of a system call that is running, by thread. Written and read by the system call probes.
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0);
+
+/// The rules that `scan` decides, compiled: see `keymoat_abi::scan::Tables` for what each map holds. Written by the agent, which
+/// sets their sizes at load; read by `scan`.
+#[map]
+pub static SCAN_HEADER: Array<Header> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_WINDOWS: Array<[u64; WINDOW_WORDS]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_CLASSES: Array<[u8; 256]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_LITERALS: Array<[u16; BLOCK]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_ENDING: Array<u16> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_ANCHORS: Array<Anchor> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_TOKENS: Array<Token> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_CELLS: Array<[u16; BLOCK]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_GLUE: Array<[u32; GLUE_WORDS]> = Array::with_max_entries(1, 0);
+
+/// Of `scan_check` only: the flow; nanoseconds and whether the scan came to its end; keys by rule. Written by it, read by the
+/// example `scan_in_kernel`.
+#[map]
+pub static SCAN_CHECK_FLOW: Array<Flow> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_CHECK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_CHECK_KEYS: Array<u64> = Array::with_max_entries(1024, 0);

@@ -103,6 +103,12 @@ impl Flow {
         self.at
     }
 
+    /// Bytes given since the last restart.
+    #[inline]
+    pub fn given(&self) -> u64 {
+        self.end
+    }
+
     /// Matches in the making that could not be followed since [`Flow::NEW`]. Not 0: a key may have been missed.
     #[inline]
     pub fn crowded(&self) -> u32 {

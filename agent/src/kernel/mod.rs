@@ -4,6 +4,7 @@ pub mod btf;
 pub mod cgroup;
 pub mod priority;
 pub mod rcu;
+pub mod rules;
 pub mod uprobe;
 
 /// Byte offsets in `task_struct`, zero where unknown.

@@ -1,5 +1,6 @@
 //! The hooks.
 
 pub mod noop;
+pub mod scan_check;
 pub mod socket;
 pub mod tls;

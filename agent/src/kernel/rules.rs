@@ -1,0 +1,65 @@
+//! The compiled rules on their way into the kernel's maps.
+
+use crate::loader::LoadError;
+use aya::maps::{Array, MapError};
+use aya::{Ebpf, Pod};
+use keymoat_abi::scan::{BLOCK, WINDOW_WORDS};
+use keymoat_detect::RuleTables;
+
+/// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.
+pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 7] {
+    // An array cannot be empty. No table has more entries than a `u32` counts: see `KernelRules`.
+    let entries = |len: usize| u32::try_from(len.max(1)).unwrap_or(u32::MAX);
+    [
+        ("SCAN_CLASSES", entries(tables.classes.len())),
+        ("SCAN_LITERALS", entries(tables.literals.len().div_ceil(BLOCK))),
+        ("SCAN_ENDING", entries(tables.ending.len())),
+        ("SCAN_ANCHORS", entries(tables.anchors.len())),
+        ("SCAN_TOKENS", entries(tables.tokens.len())),
+        ("SCAN_CELLS", entries(tables.cells.len().div_ceil(BLOCK))),
+        ("SCAN_GLUE", entries(tables.glue.len())),
+    ]
+}
+
+/// Fills the maps. The header comes last: without it no program looks at the others.
+///
+/// # Errors
+/// [`LoadError::Map`] when the kernel refuses a value.
+pub fn write(ebpf: &mut Ebpf, tables: &RuleTables) -> Result<(), LoadError> {
+    if tables.header.generation == 0 {
+        return Ok(());
+    }
+    let windows: Option<[u64; WINDOW_WORDS]> = tables.windows.as_slice().try_into().ok();
+    fill(ebpf, "SCAN_WINDOWS", windows)?;
+    fill(ebpf, "SCAN_CLASSES", tables.classes.iter().copied())?;
+    fill(ebpf, "SCAN_LITERALS", blocks(&tables.literals))?;
+    fill(ebpf, "SCAN_ENDING", tables.ending.iter().copied())?;
+    fill(ebpf, "SCAN_ANCHORS", tables.anchors.iter().copied())?;
+    fill(ebpf, "SCAN_TOKENS", tables.tokens.iter().copied())?;
+    fill(ebpf, "SCAN_CELLS", blocks(&tables.cells))?;
+    fill(ebpf, "SCAN_GLUE", tables.glue.iter().copied())?;
+    fill(ebpf, "SCAN_HEADER", [tables.header])
+}
+
+/// Cells in blocks, the last filled up with zeroes.
+fn blocks(cells: &[u16]) -> impl Iterator<Item = [u16; BLOCK]> {
+    cells.chunks(BLOCK).map(|chunk| {
+        let mut block = [0; BLOCK];
+        block.iter_mut().zip(chunk).for_each(|(to, &from)| *to = from);
+        block
+    })
+}
+
+fn fill<T: Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    values: impl IntoIterator<Item = T>,
+) -> Result<(), LoadError> {
+    let failed = |error: MapError| LoadError::Map { name, error };
+    let map = ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+    let mut map: Array<_, T> = map.try_into().map_err(failed)?;
+    for (index, value) in (0..).zip(values) {
+        map.set(index, value, 0).map_err(failed)?;
+    }
+    Ok(())
+}

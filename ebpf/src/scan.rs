@@ -1,0 +1,190 @@
+//! Looks for keys in what a program writes: `keymoat_abi::scan` over the rules' maps.
+//!
+//! `bpf_loop` repeats one step, so the verifier walks it once, whatever the rules and the length of the write. It exists
+//! since Linux 5.17.
+
+use crate::{bounds::at_most, emit::Bytes, maps};
+use aya_ebpf::helpers::generated::bpf_loop;
+use core::ffi::c_void;
+use keymoat_abi::scan::{Anchor, BLOCK, CHUNK, Flow, Header, SLOTS, Step, Tables, Token, WINDOW_WORDS, step};
+
+/// What a scan ended with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No key that the judge refuses.
+    Passed,
+    /// The judge refuses a key of this rule.
+    Refused(u16),
+    /// There are no rules, the bytes could not be read, or they took too many steps: nothing can be said about the rest.
+    Unfinished,
+}
+
+/// Whether a key may leave. A struct and no closure: a closure's type is nothing that the kernel's BTF allows in a struct.
+pub trait Judge: Copy {
+    fn refuses(&self, rule: u16) -> bool;
+}
+
+/// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte.
+const STEPS_PER_BYTE: u64 = 4;
+const STEPS: u64 = 4096;
+/// The kernel's own limit.
+const MAX_STEPS: u64 = 1 << 23;
+
+/// Scans `len` bytes of a flow. The judge is asked about every key that ends in them, and about those that are complete if
+/// nothing follows: the write that completes a key is the one to refuse.
+#[inline(always)]
+pub fn scan<B: Bytes, J: Judge>(flow: &mut Flow, bytes: B, len: u64, judge: J) -> Outcome {
+    let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
+    let generation = rules.header.generation;
+    if !flow.belongs_to(generation) {
+        flow.restart(generation);
+    }
+    let begin = flow.given();
+    let mut state = State { flow, rules, bytes, judge, begin, len, outcome: Outcome::Unfinished };
+    let steps = at_most(len, MAX_STEPS / STEPS_PER_BYTE - STEPS) * STEPS_PER_BYTE + STEPS;
+    // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
+    unsafe {
+        bpf_loop(steps as u32, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
+    }
+    state.outcome
+}
+
+/// A scan between two steps.
+struct State<'a, B, J> {
+    flow: &'a mut Flow,
+    rules: Rules<'a>,
+    bytes: B,
+    judge: J,
+    /// What the flow had been given before.
+    begin: u64,
+    len: u64,
+    outcome: Outcome,
+}
+
+impl<B, J> State<'_, B, J> {
+    /// Bytes given to the flow, of `len`. Counted by the flow, which lies in a map: a counter on the stack has another value
+    /// known to the verifier in every round, so that it would walk each round on its own.
+    #[inline(always)]
+    fn taken(&self) -> u64 {
+        self.flow.given().wrapping_sub(self.begin)
+    }
+}
+
+/// One step. 1 ends the loop.
+extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, J>) -> i64 {
+    // SAFETY: what `scan` gave to the helper.
+    let state = unsafe { &mut *state };
+    let last = state.taken() >= state.len;
+    match step(state.flow, &state.rules, last) {
+        Step::More => 0,
+        Step::Hit(rule) if state.judge.refuses(rule) => {
+            state.outcome = Outcome::Refused(rule);
+            1
+        }
+        Step::Hit(_) => 0,
+        Step::Starved if last => {
+            state.outcome = at_the_end(state);
+            1
+        }
+        Step::Starved => i64::from(!refill(state)),
+    }
+}
+
+/// Gives the flow the next bytes. False if they cannot be read.
+#[inline(always)]
+fn refill<B: Bytes, J>(state: &mut State<'_, B, J>) -> bool {
+    let taken = state.taken();
+    let left = state.len.wrapping_sub(taken);
+    let room = state.flow.room() as u64;
+    let len = at_most(if left < room { left } else { room }, CHUNK as u64);
+    // SAFETY: behind `next_place` there is room for a chunk.
+    let copied = unsafe {
+        let to = state.flow.bytes().add(state.flow.next_place());
+        state.bytes.copy(to, taken, len)
+    };
+    state.flow.written(len as usize);
+    copied.is_ok()
+}
+
+/// What to say of the keys that are complete if nothing follows.
+#[inline(always)]
+fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> Outcome {
+    for slot in 0..SLOTS {
+        if let Some(rule) = state.flow.complete(&state.rules, slot)
+            && state.judge.refuses(rule)
+        {
+            return Outcome::Refused(rule);
+        }
+    }
+    Outcome::Passed
+}
+
+/// The tables in the maps. What every step needs is looked up once.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    header: &'a Header,
+    windows: &'a [u64; WINDOW_WORDS],
+}
+
+impl Rules<'_> {
+    /// None until the agent has written them.
+    #[inline(always)]
+    fn in_use() -> Option<Self> {
+        let header = maps::SCAN_HEADER.get(0)?;
+        let windows = maps::SCAN_WINDOWS.get(0)?;
+        (header.generation != 0).then_some(Self { header, windows })
+    }
+}
+
+/// A cell of a table that is stored in blocks.
+#[inline(always)]
+fn cell(block: Option<&[u16; BLOCK]>, cell: u32) -> u16 {
+    block.and_then(|cells| cells.get(cell as usize & (BLOCK - 1))).copied().unwrap_or(0)
+}
+
+impl Tables for Rules<'_> {
+    #[inline(always)]
+    fn header(&self) -> Header {
+        *self.header
+    }
+    #[inline(always)]
+    fn windows(&self, word: u32) -> u64 {
+        self.windows.get(word as usize & (WINDOW_WORDS - 1)).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn class(&self, map: u16, byte: u8) -> u8 {
+        maps::SCAN_CLASSES
+            .get(map.into())
+            .and_then(|classes| classes.get(usize::from(byte)))
+            .copied()
+            .unwrap_or(0)
+    }
+    #[inline(always)]
+    fn literal(&self, index: u32) -> u16 {
+        cell(maps::SCAN_LITERALS.get(index / BLOCK as u32), index)
+    }
+    #[inline(always)]
+    fn ending(&self, index: u16) -> u16 {
+        maps::SCAN_ENDING.get(index.into()).copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn anchor(&self, index: u16) -> Anchor {
+        maps::SCAN_ANCHORS.get(index.into()).copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn token(&self, index: u16) -> Token {
+        maps::SCAN_TOKENS.get(index.into()).copied().unwrap_or_default()
+    }
+    #[inline(always)]
+    fn cell(&self, index: u32) -> u16 {
+        cell(maps::SCAN_CELLS.get(index / BLOCK as u32), index)
+    }
+    #[inline(always)]
+    fn glue(&self, set: u16, word: u8) -> u32 {
+        maps::SCAN_GLUE
+            .get(set.into())
+            .and_then(|words| words.get(usize::from(word) & 7))
+            .copied()
+            .unwrap_or(0)
+    }
+}
