@@ -1,6 +1,6 @@
 //! Ring bytes to events: length first, then the discriminant, then the copy.
 
-use crate::event::{Close, Data, Header, Kind, Link, Source};
+use crate::event::{Close, Data, Header, Kind, Link, Refusal, Source};
 use core::fmt;
 use zerocopy::FromBytes;
 
@@ -10,6 +10,7 @@ pub enum Event<'a> {
     Data { head: Data, source: Source, payload: &'a [u8] },
     Link(Link),
     Close(Close),
+    Refusal(Refusal),
 }
 
 /// Why a ring record was refused. Counted by the agent, never fatal.
@@ -61,6 +62,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, DecodeError> {
         Kind::Data => decode_data(record),
         Kind::Link => Ok(Event::Link(exact(record)?)),
         Kind::Close => Ok(Event::Close(exact(record)?)),
+        Kind::Refusal => Ok(Event::Refusal(exact(record)?)),
     }
 }
 

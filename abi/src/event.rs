@@ -31,6 +31,8 @@ pub enum Kind {
     Link = 2,
     /// A TCP connection that had sent something is gone.
     Close = 3,
+    /// A write of a TLS connection was refused.
+    Refusal = 4,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             1 => Some(Self::Data),
             2 => Some(Self::Link),
             3 => Some(Self::Close),
+            4 => Some(Self::Refusal),
             _ => None,
         }
     }
@@ -83,6 +86,8 @@ pub mod flags {
     pub const MAYBE_RETRY: u8 = 2;
     /// The bytes begin with a TLS ClientHello.
     pub const CLIENT_HELLO: u8 = 4;
+    /// These bytes were refused: they did not leave. `Data::rule` says why.
+    pub const REFUSED: u8 = 8;
 }
 
 /// Flags of [`Tuple::flags`].
@@ -148,7 +153,8 @@ ring_struct! {
         pub source: u8,
         /// See [`flags`].
         pub flags: u8,
-        pub reserved: [u8; 2],
+        /// Of refused bytes: the number of the rule whose key they carry.
+        pub rule: u16,
         /// The thread's name, NUL-padded; empty when a packet left on another task than its sender's.
         pub comm: [u8; 16],
     }
@@ -167,6 +173,24 @@ ring_struct! {
         pub tuple: Tuple,
     }
     size 80
+}
+
+ring_struct! {
+    /// Plaintext that `context` of this process was given from `offset` on did not leave: the socket refused its record.
+    pub struct Refusal {
+        pub header: Header,
+        pub cookie: u64,
+        pub context: u64,
+        pub pid_tgid: u64,
+        pub time_ns: u64,
+        /// Position in the plaintext where the write began that carries the key.
+        pub offset: u64,
+        pub tuple: Tuple,
+        /// The number of the rule whose key it carries.
+        pub rule: u32,
+        pub reserved: [u8; 4],
+    }
+    size 96
 }
 
 ring_struct! {
@@ -191,6 +215,12 @@ impl Data {
 }
 
 impl Link {
+    pub const fn tgid(&self) -> u32 {
+        (self.pid_tgid >> 32) as u32
+    }
+}
+
+impl Refusal {
     pub const fn tgid(&self) -> u32 {
         (self.pid_tgid >> 32) as u32
     }

@@ -1,8 +1,8 @@
 //! The bytes that cross between keymoat's kernel programs and its agent.
 //!
 //! `event` is what the kernel writes to the ring, `config` what the agent tells the kernel, `loss` the
-//! counters both agree on, and `decode` (agent only) turns ring bytes into events after checking them. `scan` is the one
-//! piece of code made for both sides: the matcher, and its tables. So far the agent's side alone runs it.
+//! counters both agree on, `enforce` what decides about a write, and `decode` (agent only) turns ring bytes into events after checking them. `scan` is the one
+//! piece of code made for both sides: the matcher, and its tables.
 //!
 //! **Architecture Invariant:** nothing here depends on anything; every struct is `repr(C)`, has no implicit
 //! padding and a size assertion, so both sides read the same bytes whatever compiled them.
@@ -11,12 +11,13 @@
 pub mod config;
 #[cfg(feature = "user")]
 pub mod decode;
+pub mod enforce;
 pub mod event;
 pub mod loss;
 pub mod scan;
 pub mod state;
 
 pub use config::Config;
-pub use event::{Close, Data, Header, Kind, Link, Source, Tuple};
+pub use event::{Close, Data, Header, Kind, Link, Refusal, Source, Tuple};
 pub use loss::LossCause;
 pub use state::FlowState;

@@ -32,4 +32,6 @@ causes! {
     TlsStateFull = 4 => "tls-state-full",
     /// `SSL_sendfile` handed a file to kernel TLS: its bytes are not read at the TLS call.
     SslSendfile = 5 => "ssl-sendfile",
+    /// A write could not be judged to its end before it left (too long, unreadable, or no rules yet); it passed.
+    NotJudged = 6 => "not-judged",
 }

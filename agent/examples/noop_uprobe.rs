@@ -11,12 +11,15 @@ use std::path::PathBuf;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let library = PathBuf::from(arguments.next().ok_or("usage: noop_uprobe LIBRARY SYMBOL[+BYTES]…")?);
-    let kernel = Kernel::load(Settings {
-        include_loopback: false,
-        accepted_connections: false,
-        ring_bytes: 64 * 1024,
-        task: TaskOffsets::default(),
-    })?;
+    let kernel = Kernel::load(
+        Settings {
+            include_loopback: false,
+            accepted_connections: false,
+            ring_bytes: 64 * 1024,
+            task: TaskOffsets::default(),
+        },
+        None,
+    )?;
     for symbol in arguments {
         let (name, offset) = symbol.split_once('+').unwrap_or((&symbol, "0"));
         kernel.attach_noop(&library, name, offset.parse()?)?;

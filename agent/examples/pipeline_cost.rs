@@ -4,6 +4,7 @@
 
 use keymoat_abi::decode::{Event, decode};
 use keymoat_abi::{Data, Header, Kind, Link, Source, Tuple};
+use keymoat_agent::enforce::judgement::Judge;
 use keymoat_agent::health::Counters;
 use keymoat_agent::pipeline::{Facts, Output, Pipeline, PipelineConfig};
 use keymoat_agent::record::{Process, Record};
@@ -43,8 +44,9 @@ const TUPLE: Tuple =
 
 #[allow(clippy::expect_used, reason = "without a policy there is nothing to measure")]
 fn config() -> PipelineConfig {
-    let policy = Arc::new(Policy::builtin().expect("the built-in policy is right"));
-    PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key: b"bench".to_vec(), policy }
+    let judge = Judge::detecting(Policy::builtin().expect("the built-in policy is right"));
+    let fleet_key = b"bench".to_vec();
+    PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key, judge, blocking: false }
 }
 
 /// The same writes on every connection, round after round. What counts is this thread's own time on a CPU.
@@ -108,7 +110,7 @@ fn encode(record: &mut Vec<u8>, source: Source, connection: u64, offset: u64, pa
         uid: 0,
         source: source as u8,
         flags: 0,
-        reserved: [0; 2],
+        rule: 0,
         comm: *b"nginx\0\0\0\0\0\0\0\0\0\0\0",
     };
     record.clear();

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         task: TaskOffsets::default(),
     };
     let began = Instant::now();
-    let kernel = Kernel::load_with_rules(settings, compiled.tables())?;
+    let kernel = Kernel::load(settings, Some(compiled.tables()))?;
     println!("maps made and filled in {:?}", began.elapsed());
     let began = Instant::now();
     kernel.attach_scan_check(&std::env::current_exe()?, "keymoat_scan_this")?;
@@ -92,7 +92,8 @@ impl Check {
 
             let began = Instant::now();
             let keys = &mut self.keys;
-            let mut count = |rule: u16, _at: u64| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
+            let mut count =
+                |rule: u16, _at: u64| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
             self.rules.write(&mut self.flow, black_box(text), &mut count);
             here = here.min(began.elapsed().as_secs_f64() * 1e9);
             self.rules.complete(&self.flow).for_each(|rule| count(rule, 0));

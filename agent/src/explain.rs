@@ -22,17 +22,26 @@ impl Story<'_> {
         let comm: String = self.comm.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         let comm = if comm.is_empty() { "unknown program" } else { &comm };
         let (place, to) = (place(self.location), target(self.destination));
-        let mut text = format!("{article} {name} left this machine {place} to {to} ({comm}, pid {pid}).");
+        let what = match self.action {
+            Action::Blocked => "was stopped before it left this machine:",
+            Action::Observed | Action::Allowed | Action::Late => "left this machine",
+        };
+        let mut text = format!("{article} {name} {what} {place} to {to} ({comm}, pid {pid}).");
         let allowed = self.action == Action::Allowed;
         let category = meaning(verdict.reason, verdict.category);
-        let parts = [Some(why(verdict.reason)), category.filter(|_| !allowed)];
+        let late = (self.action == Action::Late).then_some("It was found only when it had left.");
+        let parts = [late, Some(why(verdict.reason)), category.filter(|_| !allowed)];
         let explanation = (!allowed && !rule.explanation.is_empty()).then_some(rule.explanation.as_str());
         for part in parts.into_iter().chain([explanation]).flatten() {
             text.push(' ');
             text.push_str(part);
         }
         if let Some(entry) = verdict.by {
-            let does = if allowed { "allows" } else { "reports" };
+            let does = match self.action {
+                Action::Allowed => "allows",
+                Action::Blocked => "blocks",
+                Action::Observed | Action::Late => "reports",
+            };
             text.push_str(&format!(" The entry `{entry}` of the policy {does} this."));
         }
         text

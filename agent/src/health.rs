@@ -58,6 +58,8 @@ causes! {
     SuppressedLowEntropy => "suppressed-low-entropy",
     /// Registered values that were no longer looked for in the midst of a flow: too many began alike.
     RegisteredValueGivenUp => "registered-value-given-up",
+    /// The kernel refused a write in which the agent itself finds no key that it would report.
+    RefusedUnexplained => "refused-unexplained",
     /// It could not be noted whose a connection older than the agent is.
     OldSocketNotTracked => "old-socket-not-tracked",
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod discover;
 pub mod doctor;
 pub mod elf;
+pub mod enforce;
 pub mod enrich;
 pub mod explain;
 pub mod export;

@@ -1,12 +1,13 @@
 //! Loads the kernel programs and attaches them.
 
 use crate::discover::{Attach, AttachError, AttachId};
+use crate::enforce::verdicts::Verdicts;
 use crate::kernel::rcu::Expedited;
 use crate::kernel::{TaskOffsets, rules};
-use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
+use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, SockOps, TracePoint, UProbe,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, SkMsg, SockOps, TracePoint, UProbe,
 };
 use aya::{Ebpf, EbpfLoader};
 use keymoat_abi::state::{Descriptor, DescriptorKey};
@@ -39,6 +40,15 @@ const SYSCALL_PROGRAMS: &[(&str, &[&str])] = &[
 /// Programs attached by `discover` to functions of TLS libraries.
 pub const TLS_PROGRAMS: &[&str] = &["openssl_write", "openssl_write_ex", "openssl_sendfile", "gnutls_send"];
 
+/// Programs that only look, and those that do the same and judge what leaves.
+const JUDGING: &[(&str, &str)] = &[
+    ("tcp_connections", "tcp_connections_judged"),
+    ("packet_egress", "packet_egress_judged"),
+    ("openssl_write", "openssl_write_judged"),
+    ("openssl_write_ex", "openssl_write_ex_judged"),
+    ("gnutls_send", "gnutls_send_judged"),
+];
+
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the kernel programs could not be loaded; `keymoat doctor` says what this kernel lacks: {0}")]
@@ -69,6 +79,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Kernel {
     ebpf: Arc<Mutex<Ebpf>>,
+    /// The programs that judge are used, in place of those that only look.
+    judged: bool,
 }
 
 /// Maps the agent reads and writes.
@@ -81,19 +93,15 @@ pub struct Maps {
 }
 
 impl Kernel {
-    /// Creates the maps and reads the programs; each program is verified when it is attached.
+    /// Creates the maps and reads the programs; each program is verified when it is attached. With `tables`, what leaves is
+    /// judged by these rules, and refused: see [`Self::verdicts`].
     ///
     /// # Errors
-    /// [`LoadError::Load`] when a map cannot be created or the object does not parse.
-    pub fn load(settings: Settings) -> Result<Self, LoadError> {
-        Self::load_with_rules(settings, &RuleTables::default())
-    }
-
-    /// As [`Self::load`], with rules for the programs that decide themselves.
-    ///
-    /// # Errors
-    /// As [`Self::load`]; [`LoadError::Map`] when the rules cannot be written.
-    pub fn load_with_rules(settings: Settings, tables: &RuleTables) -> Result<Self, LoadError> {
+    /// [`LoadError::Load`] when a map cannot be created or the object does not parse; [`LoadError::Map`] when the rules
+    /// cannot be written.
+    pub fn load(settings: Settings, tables: Option<&RuleTables>) -> Result<Self, LoadError> {
+        let (judged, none) = (tables.is_some(), RuleTables::default());
+        let tables = tables.unwrap_or(&none);
         let config = Config {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
@@ -109,7 +117,7 @@ impl Kernel {
         }
         let mut ebpf = loader.load(OBJECT)?;
         rules::write(&mut ebpf, tables)?;
-        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)) })
+        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judged })
     }
 
     /// Takes the agent's maps out of the object. Works once.
@@ -144,13 +152,16 @@ impl Kernel {
                 .and_then(|()| connect.attach(&cgroup, MODE))
                 .map_err(|error| LoadError::Program { name, error })?;
         }
-        let name = "tcp_connections";
+        if self.judged {
+            attach_messages(&mut ebpf)?;
+        }
+        let name = self.variant("tcp_connections");
         let connections: &mut SockOps = program(&mut ebpf, name)?;
         connections
             .load()
             .and_then(|()| connections.attach(&cgroup, MODE))
             .map_err(|error| LoadError::Program { name, error })?;
-        let name = "packet_egress";
+        let name = self.variant("packet_egress");
         let packets: &mut CgroupSkb = program(&mut ebpf, name)?;
         packets
             .load()
@@ -182,6 +193,7 @@ impl Kernel {
     pub fn load_tls(&self) -> Result<(), LoadError> {
         let mut ebpf = self.lock();
         for name in TLS_PROGRAMS {
+            let name = self.variant(name);
             let probe: &mut UProbe = program(&mut ebpf, name)?;
             probe.load().map_err(|error| LoadError::Program { name, error })?;
         }
@@ -223,6 +235,27 @@ impl Kernel {
         Ok(())
     }
 
+    /// What the programs that judge decide by. Works once.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] the second time.
+    pub fn verdicts(&self) -> Result<Verdicts, LoadError> {
+        let mut ebpf = self.lock();
+        Ok(Verdicts::new(take(&mut ebpf, "REFUSED")?, take(&mut ebpf, "PERMITTED")?))
+    }
+
+    /// Where connections go whose writes are judged. None if nothing is judged, and the second time.
+    pub fn take_connections(&self) -> Option<SockHash<MapData, u64>> {
+        let judged = self.judged.then(|| take(&mut self.lock(), "CONNECTIONS"));
+        judged.and_then(Result::ok)
+    }
+
+    /// The program that does a job: of two, the one that judges or the one that only looks.
+    fn variant(&self, name: &'static str) -> &'static str {
+        let judging = JUDGING.iter().find(|(looking, _)| *looking == name);
+        judging.filter(|_| self.judged).map_or(name, |(_, judging)| judging)
+    }
+
     /// What `discover` attaches with.
     pub fn attacher(&self) -> Uprobes {
         Uprobes { kernel: self.clone(), links: HashMap::new(), next: 0 }
@@ -247,6 +280,24 @@ where
     program.try_into().map_err(|error| LoadError::Program { name, error })
 }
 
+/// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that is
+/// attached when it comes.
+fn attach_messages(ebpf: &mut Ebpf) -> Result<(), LoadError> {
+    let map = "CONNECTIONS";
+    let connections = ebpf.map(map).ok_or(LoadError::Missing(map))?;
+    let connections: SockHash<_, u64> =
+        connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
+    let connections =
+        connections.fd().try_clone().map_err(|error| LoadError::Map { name: map, error: error.into() })?;
+    let name = "message_egress";
+    let messages: &mut SkMsg = program(ebpf, name)?;
+    messages
+        .load()
+        .and_then(|()| messages.attach(&connections))
+        .map_err(|error| LoadError::Program { name, error })?;
+    Ok(())
+}
+
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
@@ -267,6 +318,7 @@ impl Attach for Uprobes {
     fn attach(&mut self, file: &File, name: &'static str, offset: u64) -> Result<AttachId, AttachError> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let failed = |error: &dyn std::fmt::Display| AttachError(error.to_string().into());
+        let name = self.kernel.variant(name);
         let mut ebpf = self.kernel.lock();
         let probe: &mut UProbe = program(&mut ebpf, name).map_err(|error| failed(&error))?;
         let _quickly = Expedited::begin();

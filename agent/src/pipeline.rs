@@ -5,18 +5,19 @@
 mod report;
 
 use crate::discover::Hello;
+use crate::enforce::Method;
+use crate::enforce::judgement::Judge;
 use crate::enrich::ProcessTable;
 use crate::export::Outbox;
 use crate::flow::order::Admit;
 use crate::flow::table::{FlowId, Table};
-use crate::flow::{Flow, FlowKey, LINK_WAIT, Waiting, tls};
+use crate::flow::{Flow, FlowKey, LINK_WAIT, Refused, VERDICT_WAIT, Waiting, tls};
 use crate::health::{Cause, Counters};
 use crate::record::{Process, Record};
 use foldhash::quality::RandomState;
-use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
+use keymoat_abi::{Data, Link, Refusal, Source, Tuple, decode::Event, event::flags};
 use keymoat_detect::decode::Part;
 use keymoat_detect::decode::place::Place;
-use keymoat_detect::policy::Policy;
 use keymoat_detect::{Detector, Fed, Hit, Scanner, Suppressed};
 use report::Reporter;
 use std::cmp::Reverse;
@@ -62,11 +63,14 @@ pub struct PipelineConfig {
     pub max_flows: usize,
     /// Key of the fingerprints.
     pub fleet_key: Vec<u8>,
-    pub policy: Arc<Policy>,
+    pub judge: Judge,
+    /// The kernel refuses: findings in TLS wait for its word.
+    pub blocking: bool,
 }
 
 pub struct Pipeline<F = Arc<ProcessTable>, O = Outbox> {
     include_loopback: bool,
+    blocking: bool,
     scanner: Arc<Scanner>,
     reporter: Reporter<F, O>,
     counters: Counters,
@@ -93,6 +97,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         let reporter = Reporter::new(&config, Arc::clone(&scanner), processes, counters.clone(), outbox);
         Self {
             include_loopback: config.include_loopback,
+            blocking: config.blocking,
             scanner,
             reporter,
             counters,
@@ -111,6 +116,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             Event::Data { head, source: Source::Udp, payload } => self.datagram(head, payload, now),
             Event::Data { head, source, payload } => self.data(head, *source, payload, now),
             Event::Link(link) => self.link(link, now),
+            Event::Refusal(refusal) => self.refusal(refusal, now),
             Event::Close(close) => self.close(close.cookie, now),
         }
     }
@@ -181,6 +187,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.account(&mut flow, before, &mut hits);
         self.take_hits(&mut flow, &mut hits, now);
         self.hits = hits;
+        if head.flags & flags::REFUSED != 0 {
+            self.explain_refusal(&mut flow, head.rule, now);
+        }
         self.put(id, flow, now);
     }
 
@@ -251,7 +260,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if whole {
             self.scanner.alone(Place::Datagram, payload, &mut hits);
         }
-        if !(whole && hits.is_empty()) {
+        if !(whole && hits.is_empty() && head.flags & flags::REFUSED == 0) {
             let Tuple { local, remote, local_port, remote_port, .. } = head.tuple;
             let socket = if head.cookie != 0 { (head.cookie, [0; 16], 0) } else { (0, local, local_port) };
             let key = FlowKey::Datagrams(self.hasher.hash_one((socket, remote, remote_port)));
@@ -261,6 +270,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
                     self.datagram_part(&mut flow, head, payload, &mut hits);
                 }
                 self.take_hits(&mut flow, &mut hits, now);
+                if head.flags & flags::REFUSED != 0 {
+                    self.explain_refusal(&mut flow, head.rule, now);
+                }
                 self.put(id, flow, now);
             }
         }
@@ -286,6 +298,38 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.connect(&mut flow, link.cookie, link.tuple, sni);
         self.release_all(&mut flow, now);
         self.put(id, flow, now);
+    }
+
+    /// The socket refused plaintext that this TLS connection was given.
+    fn refusal(&mut self, refusal: &Refusal, now: Instant) {
+        let key = FlowKey::Tls { tgid: refusal.tgid(), context: refusal.context };
+        let Some((id, mut flow)) = self.open(key, Source::OpenSsl, None, now) else { return };
+        if flow.cookie != refusal.cookie {
+            self.follow(&mut flow, refusal.cookie);
+        }
+        flow.tuple = refusal.tuple;
+        flow.refused = Some(Refused { from: refusal.offset, method: Method::SkMsg, explained: false });
+        self.explain_refusal(&mut flow, refusal.rule as u16, now);
+        self.put(id, flow, now);
+    }
+
+    /// Nothing more comes on a flow that was refused, so what waits is decided now: it says what was refused.
+    fn explain_refusal(&mut self, flow: &mut Flow, rule: u16, now: Instant) {
+        let mut hits = std::mem::take(&mut self.hits);
+        flow.flush(&self.scanner, &mut hits);
+        self.take_hits(flow, &mut hits, now);
+        self.hits = hits;
+        self.release_all(flow, now);
+        if flow.refused.is_some_and(|refused| !refused.explained) {
+            self.counters.add(Cause::RefusedUnexplained, 1);
+            let rules = self.scanner.detector().rules().rules();
+            let rule = rules.get(usize::from(rule)).map_or("unknown", |rule| rule.id.as_str());
+            tracing::warn!(
+                pid = flow.writer.pid,
+                rule,
+                "a write was refused in which the agent itself finds no key"
+            );
+        }
     }
 
     /// The kernel says a TLS connection's bytes go to this socket, and the link that said so first was missed.
@@ -349,7 +393,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             self.take_hits(&mut flow, &mut hits, since);
             self.hits = hits;
         }
-        if flow.waiting.first().is_some_and(|first| first.since + LINK_WAIT <= now) {
+        if flow.waiting.iter().any(|waiting| waiting.until <= now) {
             self.release_all(&mut flow, now);
         }
         if flow.repeats_due.is_some_and(|due| due <= now) {
@@ -410,8 +454,12 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if hits.is_empty() {
             return;
         }
-        let waits = flow.source.is_tls() && !flow.confirmed;
-        if !waits {
+        let wait = match (flow.source.is_tls(), flow.confirmed) {
+            (true, false) => Some(LINK_WAIT),
+            (true, true) if self.blocking && flow.refused.is_none() => Some(VERDICT_WAIT),
+            _ => None,
+        };
+        if wait.is_none() {
             self.release_all(flow, since);
         }
         let mut process = None;
@@ -420,8 +468,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             let needed = !self.ignores(&flow.tuple) && !self.reporter.knows(flow, &hit);
             let process = needed
                 .then(|| Arc::clone(process.get_or_insert_with(|| self.reporter.process(&flow.writer))));
-            let waiting = Waiting { hit, writer: flow.writer, process, since };
-            if waits && flow.waiting.len() < MAX_WAITING_PER_FLOW && self.waiting < MAX_WAITING {
+            let until = since + wait.unwrap_or_default();
+            let waiting = Waiting { hit, writer: flow.writer, process, write: flow.write, until };
+            if wait.is_some() && flow.waiting.len() < MAX_WAITING_PER_FLOW && self.waiting < MAX_WAITING {
                 flow.waiting.push(waiting);
                 self.waiting += 1;
             } else {

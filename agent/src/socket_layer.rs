@@ -72,6 +72,9 @@ fn attach_sockets(
 ) -> Result<(SocketLayer, Adopted), LayerError> {
     let cgroup = cgroup::v2_mount().ok_or(LayerError::NoCgroup)?;
     kernel.attach_sockets(&cgroup).map_err(LayerError::Sockets)?;
+    if let Some(connections) = kernel.take_connections() {
+        sockets.judge(connections);
+    }
     Ok((SocketLayer::Sockets, sockets.adopt_connections(wanted)))
 }
 

@@ -3,11 +3,11 @@
 //! ones the kernel programs know it. Their bytes are seen without this.
 
 use crate::health::{Cause, Counters};
-use aya::maps::{HashMap as AyaHashMap, MapData, MapError, SkStorage};
+use aya::maps::{HashMap as AyaHashMap, MapData, MapError, SkStorage, SockHash};
 use keymoat_abi::event::tuple_flags;
 use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{FlowState, Tuple};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_protocol};
 use rustix::net::{SocketAddrAny, getpeername, getsockname, ipproto};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -22,6 +22,8 @@ const ADOPTED: u64 = 0b11 << 62;
 pub struct Sockets {
     flows: SkStorage<MapData, FlowState>,
     descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
+    /// Connections whose writes are judged; none while nothing is refused.
+    connections: Option<SockHash<MapData, u64>>,
     counters: Counters,
 }
 
@@ -59,7 +61,12 @@ impl Sockets {
         descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
         counters: Counters,
     ) -> Self {
-        Self { flows, descriptors, counters }
+        Self { flows, descriptors, connections: None, counters }
+    }
+
+    /// Has connections that are adopted from now on judged: those that this host opened.
+    pub fn judge(&mut self, connections: SockHash<MapData, u64>) {
+        self.connections = Some(connections);
     }
 
     /// Notes the process and the direction of every established TCP connection. Call it after the programs are
@@ -119,8 +126,14 @@ impl Sockets {
         let state = FlowState { cookie, flags, owner, uid: found.uid, ..FlowState::EMPTY };
         match self.flows.insert(socket, state, NOEXIST) {
             // The kernel programs were first, or two processes share the socket.
-            Err(error) if already_there(&error) => Ok(()),
-            result => result,
+            Err(error) if already_there(&error) => {}
+            result => result?,
+        }
+        match &mut self.connections {
+            Some(connections) if flags & tuple_flags::ACCEPTED == 0 => {
+                connections.insert(cookie, socket.as_raw_fd(), 0)
+            }
+            _ => Ok(()),
         }
     }
 

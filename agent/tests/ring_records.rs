@@ -90,7 +90,7 @@ mod well_formed {
             uid: 1000,
             source: Source::GnuTls as u8,
             flags: 7,
-            reserved: [0; 2],
+            rule: 0,
             comm: *b"curl\0\0\0\0\0\0\0\0\0\0\0\0",
         };
         let bytes = [sent.as_bytes(), payload].concat();

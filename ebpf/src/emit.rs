@@ -3,6 +3,7 @@
 //! A write is cut into records of at most [`CHUNK`] bytes. Ring space is reserved in fixed sizes (the verifier
 //! wants a constant), and the bytes are copied once, from where they are straight into the ring.
 
+use crate::enforce::keys::Refused;
 use crate::{
     bounds::at_most,
     maps::{CONSUMER, EVENTS, LOSS},
@@ -12,7 +13,9 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_ns,
 };
 use core::mem::size_of;
-use keymoat_abi::{Close, Data, Header, Kind, Link, LossCause, Source, Tuple, event::flags};
+use keymoat_abi::{
+    Close, Data, FlowState, Header, Kind, Link, LossCause, Refusal, Source, Tuple, event::flags,
+};
 
 /// Payload bytes of the largest record.
 const CHUNK: usize = 64 * 1024;
@@ -22,6 +25,8 @@ const CHUNK: usize = 64 * 1024;
 pub struct Write {
     pub source: Source,
     pub flags: u8,
+    /// Of a refused write: the rule of its key.
+    pub rule: u16,
     /// Bytes of the whole write.
     pub total: u64,
     /// How many of them can be read.
@@ -126,9 +131,10 @@ fn record<const ROOM: usize, B: Bytes>(write: &Write, flag: u8, bytes: B, chunk:
         (*data).uid = write.uid;
         (*data).source = write.source as u8;
         (*data).flags = flag;
-        (*data).reserved = [0; 2];
+        (*data).rule = write.rule;
         bytes.comm((&raw mut (*data).comm).cast());
-        bytes.copy(start.add(size_of::<Data>()), at, len)
+        // Told again: by now the verifier may have forgotten.
+        bytes.copy(start.add(size_of::<Data>()), at, at_most(len, ROOM as u64))
     };
     match copied {
         Ok(()) => entry.submit(wakeup()),
@@ -153,6 +159,28 @@ pub fn link(cookie: u64, context: u64, pid_tgid: u64, tuple: &Tuple) {
         // SAFETY: no arguments; always allowed.
         time_ns: unsafe { bpf_ktime_get_ns() },
         tuple: *tuple,
+    });
+    entry.submit(wakeup());
+}
+
+/// The socket refused the record of plaintext with a key in it.
+#[inline(always)]
+pub fn refusal(flow: &FlowState, pid_tgid: u64, tuple: &Tuple, refused: &Refused) {
+    let Some(mut entry) = EVENTS.reserve::<Refusal>(0) else {
+        lost(LossCause::RingFull);
+        return;
+    };
+    entry.write(Refusal {
+        header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
+        cookie: flow.cookie,
+        context: flow.context,
+        pid_tgid,
+        // SAFETY: no arguments; always allowed.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        offset: refused.offset,
+        tuple: *tuple,
+        rule: refused.rule.into(),
+        reserved: [0; 4],
     });
     entry.submit(wakeup());
 }

@@ -8,6 +8,7 @@
 
 mod bounds;
 mod emit;
+mod enforce;
 mod flow;
 mod maps;
 mod marks;

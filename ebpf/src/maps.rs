@@ -5,10 +5,11 @@ use aya_ebpf::{
     Global,
     btf_maps::SkStorage,
     macros::{btf_map, map},
-    maps::{Array, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, LpmTrie, LruHashMap, PerCpuArray, RingBuf, SockHash},
 };
 use keymoat_abi::{
     Config, FlowState, LossCause,
+    enforce::{Gate, HOST_BYTES, Keys, RuleBits},
     scan::{Anchor, BLOCK, Flow, GLUE_WORDS, Header, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
@@ -86,6 +87,43 @@ pub static SCAN_TOKENS: Array<Token> = Array::with_max_entries(1, 0);
 pub static SCAN_CELLS: Array<[u16; BLOCK]> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_GLUE: Array<[u32; GLUE_WORDS]> = Array::with_max_entries(1, 0);
+
+/// TCP connections whose writes are judged, by socket cookie: what `message_egress` is attached to. Written by
+/// `tcp_connections_judged`, and by the agent for connections older than itself.
+#[map]
+pub static CONNECTIONS: SockHash<u64> = SockHash::with_max_entries(65_536, 0);
+
+/// What `message_egress` knows of a connection; goes when its socket goes. Nobody else writes or reads it.
+#[btf_map]
+pub static GATES: SkStorage<Gate> = SkStorage::new();
+
+/// Rules whose keys are refused where they are not permitted: one entry. Written by the agent.
+#[map]
+pub static REFUSED: Array<RuleBits> = Array::with_max_entries(1, 0);
+
+/// Rules whose keys are permitted, by destination: see `HostKey`. Written by the agent.
+#[map]
+pub static PERMITTED: LpmTrie<[u8; HOST_BYTES], RuleBits> = LpmTrie::with_max_entries(65_536, 0);
+
+/// Keys in what a TLS connection is about to send. Written by the TLS probes, taken by `message_egress`.
+#[map]
+pub static KEYS: LruHashMap<crate::marks::ContextKey, Keys> = LruHashMap::with_max_entries(4_096, 0);
+
+/// No keys, to insert from. Never written.
+#[map]
+pub static NO_KEYS: Array<Keys> = Array::with_max_entries(1, 0);
+
+/// How far the plaintext of a TLS connection was scanned. Written by the TLS probes. The agent sets its size at load.
+#[map]
+pub static TLS_SCANS: LruHashMap<crate::marks::ContextKey, Flow> = LruHashMap::with_max_entries(1, 0);
+
+/// The same for datagrams, by thread: each begins anew. Written by `packet_egress_judged`. The agent sets its size at load.
+#[map]
+pub static DATAGRAM_SCANS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(1, 0);
+
+/// Scans of nothing, to insert from. Never written.
+#[map]
+pub static NO_SCAN: Array<Flow> = Array::with_max_entries(1, 0);
 
 /// Of `scan_check` only: the flow; nanoseconds and whether the scan came to its end; keys by rule. Written by it, read by the
 /// example `scan_in_kernel`.

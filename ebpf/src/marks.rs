@@ -190,6 +190,16 @@ pub fn advance(pid_tgid: u64, context: u64, len: u64) -> Context {
     Context { sent: 0, cookie: 0 }
 }
 
+/// Plaintext bytes that this TLS connection was given so far.
+#[inline(always)]
+pub fn sent(key: &ContextKey) -> u64 {
+    match CONTEXTS.get_ptr(key) {
+        // SAFETY: a value in the map.
+        Some(known) => unsafe { (*known).sent },
+        None => 0,
+    }
+}
+
 /// The socket is being closed: a new TLS connection at the same address is a new connection.
 #[inline(always)]
 pub fn forget(flow: &mut FlowState) {

@@ -45,16 +45,21 @@ pub struct Flow {
     pub(super) anchor: u16,
     /// How many of its ways back were tried.
     pub(super) tried: u16,
+    /// The row of the match that is read again from its start, or [`DEAD`].
+    pub(super) row: u16,
+    /// How many of its bytes were read again.
+    pub(super) read: u16,
     /// Slots in use.
     pub(super) open: u8,
     /// Of those, matches not told yet.
     pub(super) hits: u8,
+    reserved: [u8; 4],
     pub(super) slots: [Slot; SLOTS],
     /// The last bytes, position `p` in byte `p % 256`, then slack.
     pub(super) recent: [u64; WORDS + SLACK],
 }
 
-const _: () = assert!(core::mem::size_of::<Flow>() == 456);
+const _: () = assert!(core::mem::size_of::<Flow>() == 464);
 // A word read may be of eight bytes that are not all there yet, but never of two rounds.
 const _: () = assert!(MAX_BACK >= 64 + 16 && CHUNK.is_multiple_of(8) && CHUNK + MAX_BACK < RING);
 
@@ -73,8 +78,11 @@ impl Flow {
         state: 0,
         anchor: NO_ANCHOR,
         tried: 0,
+        row: DEAD,
+        read: 0,
         open: 0,
         hits: 0,
+        reserved: [0; 4],
         slots: [Slot { token: 0, row: DEAD }; SLOTS],
         recent: [0; WORDS + SLACK],
     };
@@ -85,6 +93,7 @@ impl Flow {
         (self.at, self.end, self.floor) = (0, 0, 0);
         self.generation = generation;
         (self.state, self.anchor, self.tried) = (0, NO_ANCHOR, 0);
+        (self.row, self.read) = (DEAD, 0);
         (self.open, self.hits) = (0, 0);
         for slot in &mut self.slots {
             *slot = Slot { token: 0, row: DEAD };

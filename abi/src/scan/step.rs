@@ -2,7 +2,7 @@
 
 use super::boundary::left_is_free;
 use super::filter::{self, PLACES};
-use super::flow::{Flow, MAX_BACK};
+use super::flow::Flow;
 use super::tables::{Anchor, DEAD, HIT, Header, NO_ANCHOR, START, Tables, Token};
 
 /// What is to be done next.
@@ -18,15 +18,21 @@ pub enum Step {
 
 /// Eight bytes each that one step lets the filter judge.
 const STRIDES: usize = 4;
+/// Bytes that one step reads again.
+const BYTES_AGAIN: usize = 8;
 
 /// Goes on with what the flow was given. `last`: nothing follows in this write, so the last bytes are to be looked at now.
 ///
-/// The flow must belong to the tables. At most as many steps as bytes, plus one per anchor of each literal and place where
-/// its key can start.
+/// The flow must belong to the tables. At most as many steps as bytes, plus some per anchor of each literal and place
+/// where its key can start.
 #[inline]
 pub fn step(flow: &mut Flow, tables: &impl Tables, last: bool) -> Step {
     if flow.hits > 0 {
         return tell(flow, tables);
+    }
+    if flow.row != DEAD {
+        read_again(flow, tables);
+        return Step::More;
     }
     if flow.anchor != NO_ANCHOR {
         consider(flow, tables);
@@ -154,10 +160,19 @@ fn consider(flow: &mut Flow, tables: &impl Tables) {
     let anchor = tables.anchor(flow.anchor);
     let back = u64::from(anchor.least) + u64::from(flow.tried);
     if flow.at >= back && is_free(flow, tables, &anchor, flow.at - back) {
-        let row = if anchor.row == DEAD { replay(flow, tables, &anchor, back) } else { anchor.row };
-        flow.open(anchor.token, row);
+        if anchor.row == DEAD {
+            (flow.row, flow.read) = (tables.token(anchor.token).start, 0);
+            return;
+        }
+        flow.open(anchor.token, anchor.row);
     }
-    if back < u64::from(anchor.most) {
+    move_on(flow, &anchor);
+}
+
+/// To the next place, or to the next anchor.
+#[inline]
+fn move_on(flow: &mut Flow, anchor: &Anchor) {
+    if u16::from(anchor.least) + flow.tried < u16::from(anchor.most) {
         flow.tried = flow.tried.wrapping_add(1);
     } else {
         flow.tried = 0;
@@ -171,19 +186,26 @@ fn is_free(flow: &Flow, tables: &impl Tables, anchor: &Anchor, start: u64) -> bo
     left_is_free(glued, |distance| Some(flow.byte(start.checked_sub(distance as u64)?)))
 }
 
-/// The token's row after the last `back` bytes.
+/// Reads some of the bytes since the place that is considered: where they take the token is where its match is now.
 #[inline]
-fn replay(flow: &Flow, tables: &impl Tables, anchor: &Anchor, back: u64) -> u16 {
+fn read_again(flow: &mut Flow, tables: &impl Tables) {
+    let anchor = tables.anchor(flow.anchor);
     let token = tables.token(anchor.token);
-    let mut row = token.start;
-    for distance in 0..MAX_BACK as u64 {
+    let back = u16::from(anchor.least).wrapping_add(flow.tried);
+    let start = flow.at.wrapping_sub(back.into());
+    for _ in 0..BYTES_AGAIN {
         // A hit stays one, whatever follows.
-        if distance >= back || row <= HIT {
+        if flow.read >= back || flow.row <= HIT {
             break;
         }
-        row = next_row(tables, &token, row, flow.byte(flow.at.wrapping_sub(back).wrapping_add(distance)));
+        flow.row = next_row(tables, &token, flow.row, flow.byte(start.wrapping_add(flow.read.into())));
+        flow.read = flow.read.wrapping_add(1);
     }
-    row
+    if flow.read >= back || flow.row <= HIT {
+        flow.open(anchor.token, flow.row);
+        flow.row = DEAD;
+        move_on(flow, &anchor);
+    }
 }
 
 /// Names the rule of one match, and frees its slot.

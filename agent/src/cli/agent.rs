@@ -3,6 +3,8 @@
 use super::AgentArgs;
 use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
+use crate::enforce::Method;
+use crate::enforce::judgement::{Judge, Judgement};
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;
@@ -17,11 +19,11 @@ use crate::socket_layer::{self, SocketLayer};
 use crate::sockets::Wanted;
 use crate::status::{Status, StatusFile, Unseen};
 use crate::terminal::wants_color;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aya_log::EbpfLogger;
 use keymoat_abi::decode::Event;
-use keymoat_detect::Detector;
 use keymoat_detect::policy::Policy;
+use keymoat_detect::{Detector, KernelRules, RuleSet};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,13 +43,8 @@ const STATUS_PERIOD: Duration = Duration::from_secs(1);
 pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     start_log(&config);
-    if config.mode == Mode::Block {
-        bail!(
-            "this version only detects: leave out `--mode block` (and `mode = \"block\"` in the configuration)"
-        );
-    }
     let rules = Arc::new(rules::load(&config)?);
-    let policy = Arc::new(policy::load(config.policy.as_deref(), &rules)?);
+    let policy = policy::load(config.policy.as_deref(), &rules)?;
     for (entry, end) in policy.expired(jiff::Timestamp::now()) {
         tracing::warn!(
             "the entry `{entry}` of the policy expired at {end}: remove it, or give it another end"
@@ -127,7 +124,7 @@ impl Agent {
         plan: &Plan,
         ways_out: Prepared,
         detector: Arc<Detector>,
-        policy: Arc<Policy>,
+        policy: Policy,
         fleet_key: &FleetKey,
     ) -> anyhow::Result<Self> {
         let counters = Counters::default();
@@ -136,7 +133,13 @@ impl Agent {
         let (outbox, export) =
             privileges::without_attaching(plan, || export::start(ways_out, counters.clone()))??;
 
-        let kernel = Kernel::load(settings(config))?;
+        let blocking = config.mode == Mode::Block;
+        let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
+        let kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
+        let judge = match &compiled {
+            Some(rules) => enforce(&kernel, policy, rules, detector.rules())?,
+            None => Judge::detecting(policy),
+        };
         let (ring, mut sockets) = kernel.take_maps()?.into_ring(counters.clone());
         kernel.load_tls()?;
         let wanted = Wanted { loopback: config.include_loopback, accepted: config.accepted_connections };
@@ -175,7 +178,8 @@ impl Agent {
                 include_loopback: config.include_loopback,
                 max_flows: config.max_flows.get(),
                 fleet_key: fleet_key.bytes().to_vec(),
-                policy,
+                judge,
+                blocking,
             },
             detector,
             processes,
@@ -189,7 +193,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION"),
             mode: config.mode.to_string(),
             hooks: hooks.clone(),
-            enforcement: None,
+            enforcement: blocking.then(|| Method::SkMsg.name().to_owned()),
             rules,
             kernel: kernel::release(),
         }));
@@ -262,6 +266,24 @@ impl Agent {
             drained.unwritten
         );
     }
+}
+
+/// Tells the kernel what to refuse.
+fn enforce(
+    kernel: &Kernel,
+    policy: Policy,
+    compiled: &KernelRules,
+    rules: &RuleSet,
+) -> anyhow::Result<Judge> {
+    let permits = policy.permits(rules, jiff::Timestamp::now());
+    for entry in &permits.beyond {
+        tracing::warn!(
+            "the entry `{entry}` of the policy rests on more than a rule and a host: it does not decide what is refused, only \
+             what is reported of the rest"
+        );
+    }
+    kernel.verdicts()?.apply(&permits)?;
+    Ok(Judge::new(Judgement::blocking(policy, &permits, rules, compiled.grades())))
 }
 
 fn settings(config: &Config) -> Settings {

@@ -146,7 +146,7 @@ impl Trial {
         let task = TaskOffsets::read().unwrap_or_default();
         let settings =
             Settings { include_loopback: false, accepted_connections: true, ring_bytes: RING_BYTES, task };
-        Kernel::load(settings).map(Self)
+        Kernel::load(settings, None).map(Self)
     }
 
     fn run(&self, checks: &mut Vec<Check>) -> Option<SocketLayer> {

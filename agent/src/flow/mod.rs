@@ -9,7 +9,9 @@ pub mod seen;
 pub mod table;
 pub mod tls;
 
+use crate::enforce::Method;
 use crate::record::{ChannelKind, Process};
+use keymoat_abi::event::flags;
 use keymoat_abi::{Data, Source, Tuple};
 use keymoat_detect::{Fed, Hit, Inspector, Scanner};
 use order::Order;
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 pub const IDLE: Duration = Duration::from_millis(50);
 /// How long a TLS finding waits to learn which socket its bytes took.
 pub const LINK_WAIT: Duration = Duration::from_secs(2);
+/// How long a TLS finding whose socket is known waits to learn that the socket refused it.
+pub const VERDICT_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowKey {
@@ -53,7 +57,20 @@ pub struct Waiting {
     pub writer: Writer,
     /// Read while the process still lived; none for what the flow has already reported.
     pub process: Option<Arc<Process>>,
-    pub since: Instant,
+    /// Where in the stream the write began with which it was found.
+    pub write: u64,
+    /// When it goes out, whatever is known by then.
+    pub until: Instant,
+}
+
+/// The kernel refused a write.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// Where in the stream it began. Nothing left from there on: a refused connection is dead.
+    pub from: u64,
+    pub method: Method,
+    /// A finding says what it was.
+    pub explained: bool,
 }
 
 pub struct Flow {
@@ -76,6 +93,9 @@ pub struct Flow {
     /// The last write began at the start of a message.
     pub aligned: bool,
     pub waiting: Vec<Waiting>,
+    pub refused: Option<Refused>,
+    /// Where in the stream the last write began.
+    pub write: u64,
     pub seen: Option<Box<Seen>>,
     pub repeats_due: Option<Instant>,
     pub last_data: Instant,
@@ -101,6 +121,8 @@ impl Flow {
             inspector: Inspector::default(),
             aligned: true,
             waiting: Vec::new(),
+            refused: None,
+            write: 0,
             seen: None,
             repeats_due: None,
             last_data: now,
@@ -129,10 +151,17 @@ impl Flow {
         if !self.source.is_tls() {
             self.cookie = head.cookie;
         }
+        if head.flags & flags::REFUSED != 0 {
+            let method = if source == Source::Udp { Method::CgroupSkb } else { Method::SkMsg };
+            self.refused = Some(Refused { from: head.offset, method, explained: false });
+        } else if source == Source::Udp {
+            self.refused = None;
+        }
         // Loopback sockets are not watched, so a link to one may be stale: it is never taken as confirmed.
         let known = head.cookie != 0 && head.cookie == self.cookie && self.tuple.is_known();
         self.confirmed = known && !self.tuple.is_loopback();
         if head.chunk == 0 {
+            self.write = head.offset;
             self.aligned = self.inspector.at_message_start();
         }
     }
@@ -164,6 +193,7 @@ impl Flow {
         self.seen = None;
         self.repeats_due = None;
         self.sni = None;
+        self.refused = None;
         self.order = Order::default();
         if !self.aligned {
             self.inspector.start_over();
@@ -173,8 +203,8 @@ impl Flow {
     /// When this flow next needs attention without new data.
     pub fn next_due(&self) -> Option<Instant> {
         let idle = self.undecided().then(|| self.last_data + IDLE);
-        let link = self.waiting.first().map(|waiting| waiting.since + LINK_WAIT);
-        [idle, link, self.repeats_due].into_iter().flatten().min()
+        let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
+        [idle, waiting, self.repeats_due].into_iter().flatten().min()
     }
 }
 

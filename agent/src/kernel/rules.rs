@@ -6,8 +6,12 @@ use aya::{Ebpf, Pod};
 use keymoat_abi::scan::{BLOCK, WINDOW_WORDS};
 use keymoat_detect::RuleTables;
 
+/// TLS connections, and threads that send datagrams, whose scans are remembered: 450 bytes each.
+const SCANS: u32 = 16_384;
+const DATAGRAM_SCANS: u32 = 4_096;
+
 /// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.
-pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 7] {
+pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 9] {
     // An array cannot be empty. No table has more entries than a `u32` counts: see `KernelRules`.
     let entries = |len: usize| u32::try_from(len.max(1)).unwrap_or(u32::MAX);
     [
@@ -18,6 +22,8 @@ pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 7] {
         ("SCAN_TOKENS", entries(tables.tokens.len())),
         ("SCAN_CELLS", entries(tables.cells.len().div_ceil(BLOCK))),
         ("SCAN_GLUE", entries(tables.glue.len())),
+        ("TLS_SCANS", if tables.header.generation == 0 { 1 } else { SCANS }),
+        ("DATAGRAM_SCANS", if tables.header.generation == 0 { 1 } else { DATAGRAM_SCANS }),
     ]
 }
 

@@ -1,16 +1,18 @@
 //! Hits to findings: one per flow, secret and place; repeats are counted.
 
 use super::{Facts, Output, PipelineConfig};
+use crate::enforce::Method;
+use crate::enforce::judgement::Judge;
 use crate::explain::Story;
 use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::record::{
-    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
+    Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
 };
 use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};
-use keymoat_detect::policy::{self, Direction, Policy, Sighting, Verdict, judge};
+use keymoat_detect::policy::{self, Direction, Sighting, Verdict, judge};
 use keymoat_detect::{Hit, Rule, Scanner};
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv6Addr;
@@ -23,7 +25,7 @@ pub const REPEAT_EVERY: Duration = Duration::from_secs(5);
 
 pub struct Reporter<F, O> {
     include_loopback: bool,
-    policy: Arc<Policy>,
+    judge: Judge,
     scanner: Arc<Scanner>,
     facts: F,
     counters: Counters,
@@ -40,8 +42,8 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         output: O,
     ) -> Self {
         let include_loopback = config.include_loopback;
-        let (policy, hasher) = (Arc::clone(&config.policy), RandomState::new());
-        Self { include_loopback, policy, scanner, facts, counters, output, hasher }
+        let (judge, hasher) = (config.judge.clone(), RandomState::new());
+        Self { include_loopback, judge, scanner, facts, counters, output, hasher }
     }
 
     pub fn process(&self, writer: &Writer) -> Arc<Process> {
@@ -61,6 +63,13 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             return;
         }
         let identity = self.identity(&waiting.hit);
+        let refused = match &mut flow.refused {
+            Some(refused) if waiting.write >= refused.from => {
+                refused.explained = true;
+                Some(refused.method)
+            }
+            _ => None,
+        };
         if let Some(known) = flow.seen.get_or_insert_default().find(identity) {
             match known.finding {
                 _ if waiting.hit.second_look => {}
@@ -72,7 +81,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             }
             return;
         }
-        let finding = self.finding(flow, waiting);
+        let finding = self.finding(flow, waiting, refused);
         if let Some(evicted) = flow.seen.get_or_insert_default().add(identity, finding) {
             self.counters.add(Cause::DedupEvicted, 1);
             if evicted.is_due() {
@@ -102,13 +111,14 @@ impl<F: Facts, O: Output> Reporter<F, O> {
     }
 
     /// Judges a hit and sends what is to be said about it. None: nothing is, which was counted.
-    fn finding(&self, flow: &Flow, waiting: Waiting) -> Option<Uuid> {
+    fn finding(&self, flow: &Flow, waiting: Waiting, refused: Option<Method>) -> Option<Uuid> {
         let Waiting { hit, writer, process, .. } = waiting;
         let rule = self.scanner.detector().rules().get(&hit.rule)?;
         let process = process.unwrap_or_else(|| self.process(&writer));
         let destination = destination(&flow.tuple, flow.sni.as_deref(), hit.host.as_deref());
-        let verdict = judge(&sighting(flow, &hit, rule, &process, &destination), &self.policy);
-        let Some(action) = Action::while_detecting(verdict.action) else {
+        let judgement = self.judge.current();
+        let verdict = judge(&sighting(flow, &hit, rule, &process, &destination), &judgement.policy);
+        let Some(action) = judgement.outcome(&rule.id, verdict.action, refused) else {
             self.counters.add(Cause::PolicyIgnored, 1);
             return None;
         };
@@ -129,7 +139,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             id: id.to_string(),
             rule: rule_ref(rule, verdict),
             action,
-            enforcement: None,
+            enforcement: refused.map(|method| method.name().to_owned()),
             reason: verdict.reason,
             policy: verdict.by.map(str::to_owned),
             secret: SecretRef { fingerprint: hit.fingerprint, redacted: hit.redacted, length: hit.length },
@@ -152,7 +162,8 @@ impl<F: Facts, O: Output> Reporter<F, O> {
 
     /// A destination fit to be shown, with its category: a host name can carry a secret too.
     pub fn shown(&self, destination: Destination) -> Destination {
-        let category = self.policy.category(destination.host.as_deref()).name.clone();
+        let judgement = self.judge.current();
+        let category = judgement.policy.category(destination.host.as_deref()).name.clone();
         let host = destination.host.map(|host| {
             let shown = self.scanner.without_secrets(&host);
             if shown == host { host.to_ascii_lowercase() } else { shown }

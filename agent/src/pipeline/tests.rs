@@ -7,10 +7,12 @@ mod policy;
 mod tls;
 
 use super::*;
+use crate::enforce::judgement::Judge;
 use crate::record::{Action, ChannelKind, Finding};
 use keymoat_abi::event::tuple_flags;
 use keymoat_abi::{Close, Header};
 use keymoat_detect::RuleSet;
+use keymoat_detect::policy::Policy;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{LazyLock, Mutex};
@@ -100,8 +102,14 @@ impl Rig {
     fn with_policy(include_loopback: bool, max_flows: usize, policy: &str) -> Self {
         let (sender, hellos) = channel();
         let (records, counters) = (Records::default(), Counters::default());
-        let policy = Arc::new(Policy::from_toml("test", policy, DETECTOR.rules()).unwrap());
-        let config = PipelineConfig { include_loopback, max_flows, fleet_key: b"test".to_vec(), policy };
+        let judge = Judge::detecting(Policy::from_toml("test", policy, DETECTOR.rules()).unwrap());
+        let config = PipelineConfig {
+            include_loopback,
+            max_flows,
+            fleet_key: b"test".to_vec(),
+            judge,
+            blocking: false,
+        };
         let detector = Arc::clone(&DETECTOR);
         let pipeline = Pipeline::new(config, detector, NoFacts, counters.clone(), records.clone(), sender);
         Self { pipeline, records, hellos, counters, now: Instant::now() }
@@ -139,7 +147,7 @@ impl Rig {
             uid: 1000,
             source: conn.source as u8,
             flags,
-            reserved: [0; 2],
+            rule: 0,
             comm,
         };
         if conn.source != Source::Udp {

@@ -65,12 +65,11 @@ impl Entry {
     /// Would it apply to everything?
     pub fn is_unconditional(&self) -> bool {
         let Targets { hosts, categories, networks } = &self.targets;
-        let Senders { exe, comm, uid, container, unit } = &self.senders;
         let Keys { ids, vendors, severity } = &self.keys;
-        let texts = [categories, exe, comm, container, unit, ids, vendors];
+        let texts = [categories, ids, vendors];
         hosts.is_none()
             && networks.is_none()
-            && uid.is_none()
+            && !self.senders.has_conditions()
             && severity.is_none()
             && texts.iter().all(|list| list.is_none())
             && self.locations.is_none()
@@ -103,6 +102,11 @@ impl Targets {
 }
 
 impl Senders {
+    pub fn has_conditions(&self) -> bool {
+        let Self { exe, comm, uid, container, unit } = self;
+        uid.is_some() || [exe, comm, container, unit].into_iter().any(Option::is_some)
+    }
+
     fn contain(&self, process: &Process<'_>) -> bool {
         fits(&self.exe, process.exe)
             && fits(&self.comm, process.comm)

@@ -46,6 +46,10 @@ impl<T> Hosts<T> {
         })
     }
 
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.by_tail.values().flatten().map(|(pattern, _)| pattern.as_str())
+    }
+
     pub fn contains(&self, host: &str) -> bool {
         self.get(host).is_some()
     }

@@ -9,10 +9,12 @@ mod error;
 mod file;
 mod glob;
 mod hosts;
+mod permits;
 mod sighting;
 
 pub use destinations::{Category, Destinations};
 pub use error::{PolicyError, Problem};
+pub use permits::{Permits, REFUSED_FROM};
 pub use sighting::{Destination, Direction, Process, Sighting};
 
 use crate::rules::{Rule, RuleSet, Severity, is_home, is_usual};
@@ -119,6 +121,12 @@ impl Policy {
         self.entries.iter().filter_map(move |entry| {
             entry.expires.filter(|end| *end <= at).map(|end| (entry.name.as_str(), end))
         })
+    }
+
+    /// The same policy with the entries of another before its own: they decide first.
+    pub fn preceded_by(&self, other: &Self) -> Self {
+        let entries = other.entries.iter().chain(&self.entries).cloned().collect();
+        Self { entries, ..self.clone() }
     }
 
     /// What kind of place a host is; `unknown` for one without a name, too.

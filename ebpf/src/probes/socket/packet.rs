@@ -7,6 +7,7 @@
 use crate::{
     bounds::at_least_one,
     emit::{self, Bytes, Write},
+    enforce::keys,
     flow::{self, is_own_host, mapped},
     maps::CONFIG,
     marks, task,
@@ -24,6 +25,8 @@ use keymoat_abi::{
 };
 
 const PASS: i32 = 1;
+/// The call that sends gets EPERM.
+const REFUSE: i32 = 0;
 const HOP_BY_HOP: u8 = 0;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -35,10 +38,21 @@ const RECORDS_PER_PACKET: u32 = 8;
 
 #[cgroup_skb]
 pub fn packet_egress(ctx: SkBuffContext) -> i32 {
-    if let Some(packet) = Packet::parse(&ctx) {
+    packet::<false>(&ctx)
+}
+
+/// As [`packet_egress`]; datagrams are judged.
+#[cgroup_skb]
+pub fn packet_egress_judged(ctx: SkBuffContext) -> i32 {
+    packet::<true>(&ctx)
+}
+
+#[inline(always)]
+fn packet<const JUDGED: bool>(ctx: &SkBuffContext) -> i32 {
+    if let Some(packet) = Packet::parse(ctx) {
         match packet.protocol {
-            TCP => segment(&ctx, &packet),
-            UDP => datagram(&ctx, &packet),
+            TCP => segment(ctx, &packet),
+            UDP if datagram::<JUDGED>(ctx, &packet) => return REFUSE,
             _ => {}
         }
     }
@@ -143,23 +157,27 @@ impl Bytes for PacketBytes {
     }
 }
 
+/// Is the datagram refused?
 #[inline(always)]
-fn datagram(ctx: &SkBuffContext, packet: &Packet) {
-    let Ok(ports) = ctx.load::<[u16; 2]>(packet.transport as usize) else { return };
+fn datagram<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
+    let Ok(ports) = ctx.load::<[u16; 2]>(packet.transport as usize) else { return false };
     let [source_port, target_port] = ports;
     let tuple = packet.tuple(u16::from_be(source_port), u16::from_be(target_port));
     let pid_tgid = task::pid_tgid_from_task();
     let payload = packet.transport + UDP_HEADER;
     let len = ctx.len();
     if flow::is_ignored(&tuple) || task::is_agent(pid_tgid) || len <= payload {
-        return;
+        return false;
     }
     let skb = ctx.skb.skb;
+    let bytes = PacketBytes { skb: skb.cast(), start: payload, in_task: true };
+    let refused = if JUDGED { keys::in_datagram(pid_tgid, bytes, u64::from(len - payload)) } else { None };
     // SAFETY: the program's own context.
     let (cookie, uid) = unsafe { (bpf_get_socket_cookie(skb.cast()), bpf_get_socket_uid(skb)) };
     let write = Write {
         source: Source::Udp,
-        flags: 0,
+        flags: if refused.is_some() { flags::REFUSED } else { 0 },
+        rule: refused.unwrap_or(0),
         total: u64::from(len - payload),
         readable: u64::from(len - payload),
         offset: 0,
@@ -169,7 +187,8 @@ fn datagram(ctx: &SkBuffContext, packet: &Packet) {
         uid,
         tuple,
     };
-    emit::write(&write, PacketBytes { skb: skb.cast(), start: payload, in_task: true });
+    emit::write(&write, bytes);
+    refused.is_some()
 }
 
 #[inline(always)]
@@ -326,6 +345,7 @@ fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tupl
     let write = Write {
         source: Source::Tcp,
         flags: flag,
+        rule: 0,
         total: fresh.len,
         readable: fresh.len,
         offset: fresh.offset,

@@ -324,6 +324,7 @@ impl Socket {
         let write = Write {
             source: if datagram { Source::Udp } else { Source::Tcp },
             flags: flag,
+            rule: 0,
             total: len,
             readable: len,
             offset: if datagram { 0 } else { offset },

@@ -3,7 +3,11 @@
 //! A packet leaves in the sending task only mostly (what waits for the receiver leaves when an acknowledgement
 //! comes in, on whatever task that interrupts), so the process is noted where it is certain: at `connect`.
 
-use crate::{flow, marks};
+use crate::{
+    enforce::sk_msg,
+    flow::{self, Ends},
+    marks,
+};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{
@@ -58,34 +62,68 @@ fn connect(ctx: &SockAddrContext) {
 
 #[sock_ops]
 pub fn tcp_connections(ctx: SockOpsContext) -> u32 {
+    changed::<false>(&ctx)
+}
+
+/// As [`tcp_connections`]; what is written on connections that this host opens is judged.
+#[sock_ops]
+pub fn tcp_connections_judged(ctx: SockOpsContext) -> u32 {
+    changed::<true>(&ctx)
+}
+
+#[inline(always)]
+fn changed<const JUDGED: bool>(ctx: &SockOpsContext) -> u32 {
     match ctx.op() {
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx, 0),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => established(&ctx, tuple_flags::ACCEPTED),
-        BPF_SOCK_OPS_STATE_CB => state_changed(&ctx),
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            let cookie = established(ctx, 0);
+            if JUDGED && cookie != 0 && !flow::is_ignored(&ends(ctx).tuple(0)) {
+                sk_msg::watch(ctx, cookie);
+            }
+        }
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
+            established(ctx, tuple_flags::ACCEPTED);
+        }
+        BPF_SOCK_OPS_STATE_CB => state_changed(ctx),
         _ => {}
     }
     1
 }
 
-/// Asks to be told of the connection's end, and notes its cookie and direction.
+/// Asks to be told of the connection's end, and notes its cookie and direction. Gives the cookie; 0 if it could not be noted.
 #[inline(always)]
-fn established(ctx: &SockOpsContext, flags: u8) {
+fn established(ctx: &SockOpsContext, flags: u8) -> u64 {
     let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
     // SAFETY: the program's own context.
     let (sk, cookie) = unsafe { ((*ctx.ops).__bindgen_anon_2.sk, bpf_get_socket_cookie(ctx.as_ptr())) };
     if sk.is_null() {
-        return;
+        return 0;
     }
     // SAFETY: the context's socket, checked above.
     let Some(state) = (unsafe { flow::state(sk, true) }) else {
         debug!(ctx, "no room for the state of connection {}", cookie);
         crate::emit::lost(LossCause::SocketNotTracked);
-        return;
+        return 0;
     };
     // SAFETY: socket storage of a live socket.
     unsafe {
         (*state).cookie = cookie;
         (*state).flags |= flags;
+    }
+    cookie
+}
+
+#[inline(always)]
+fn ends(ctx: &SockOpsContext) -> Ends {
+    // SAFETY: the program's own context.
+    let ops = unsafe { &*ctx.ops };
+    Ends {
+        family: ops.family,
+        local_ip4: ops.local_ip4,
+        remote_ip4: ops.remote_ip4,
+        local_ip6: ops.local_ip6,
+        remote_ip6: ops.remote_ip6,
+        local_port: ops.local_port,
+        remote_port: ops.remote_port,
     }
 }
 

@@ -12,11 +12,22 @@ const MAX_RECORD: u64 = 16_384;
 /// `_send_early_data` and `_send_range`, which differ after the third argument.
 #[uprobe]
 pub fn gnutls_send(ctx: ProbeContext) -> u32 {
+    send::<false>(&ctx)
+}
+
+/// As [`gnutls_send`].
+#[uprobe]
+pub fn gnutls_send_judged(ctx: ProbeContext) -> u32 {
+    send::<true>(&ctx)
+}
+
+#[inline(always)]
+fn send<const JUDGED: bool>(ctx: &ProbeContext) -> u32 {
     let (Some(session), Some(data), Some(len)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
     else {
         return 0;
     };
     // One TLS record is less than one ring record of full size.
-    plaintext::<0>(Source::GnuTls, session, data, at_most(len, MAX_RECORD));
+    plaintext::<0, JUDGED>(Source::GnuTls, session, data, at_most(len, MAX_RECORD));
     0
 }

@@ -8,6 +8,7 @@ pub mod openssl;
 
 use crate::{
     emit::{self, Write},
+    enforce::keys,
     marks, task,
     user_memory::UserMemory,
 };
@@ -15,18 +16,23 @@ use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid
 use keymoat_abi::{Source, Tuple, event::flags};
 
 /// `len` bytes at `buffer` were handed to the TLS connection object at `context`. Of one write, `FULL` records of full size
-/// are captured before the last one.
+/// are captured before the last one. `JUDGED`: keys in it are noted, for the socket to refuse its records.
 #[inline(always)]
-fn plaintext<const FULL: u32>(source: Source, context: u64, buffer: u64, len: u64) {
+fn plaintext<const FULL: u32, const JUDGED: bool>(source: Source, context: u64, buffer: u64, len: u64) {
     // SAFETY: no arguments.
     let (pid_tgid, uid) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid() as u32) };
     if len == 0 || buffer == 0 || task::is_agent(pid_tgid) {
         return;
     }
+    // First, while there is one state of the program: each one that reaches the scan would be verified with it.
+    if JUDGED {
+        keys::find(pid_tgid >> 32, context, buffer, len);
+    }
     let known = marks::advance(pid_tgid, context, len);
     let retry = marks::add(pid_tgid, context, buffer, len, known.cookie == 0);
     let write = Write {
         source,
+        rule: 0,
         flags: if retry { flags::MAYBE_RETRY } else { 0 },
         total: len,
         readable: len,

@@ -11,8 +11,14 @@ const FULL_RECORDS: u32 = 16;
 /// `int SSL_write(SSL *ssl, const void *buf, int num)`
 #[uprobe]
 pub fn openssl_write(ctx: ProbeContext) -> u32 {
-    // The upper half of the register is not defined for an `int`.
-    write(&ctx, |length| if (length as u32 as i32) < 0 { 0 } else { u64::from(length as u32) });
+    write::<false>(&ctx, int);
+    0
+}
+
+/// As [`openssl_write`].
+#[uprobe]
+pub fn openssl_write_judged(ctx: ProbeContext) -> u32 {
+    write::<true>(&ctx, int);
     0
 }
 
@@ -20,7 +26,14 @@ pub fn openssl_write(ctx: ProbeContext) -> u32 {
 /// `SSL_write_early_data`, which differ after the third argument.
 #[uprobe]
 pub fn openssl_write_ex(ctx: ProbeContext) -> u32 {
-    write(&ctx, |length| length);
+    write::<false>(&ctx, |length| length);
+    0
+}
+
+/// As [`openssl_write_ex`].
+#[uprobe]
+pub fn openssl_write_ex_judged(ctx: ProbeContext) -> u32 {
+    write::<true>(&ctx, |length| length);
     0
 }
 
@@ -32,11 +45,17 @@ pub fn openssl_sendfile(_ctx: ProbeContext) -> u32 {
     0
 }
 
+/// The upper half of the register is not defined for an `int`.
 #[inline(always)]
-fn write(ctx: &ProbeContext, length: impl Fn(u64) -> u64) {
+fn int(register: u64) -> u64 {
+    if (register as u32 as i32) < 0 { 0 } else { u64::from(register as u32) }
+}
+
+#[inline(always)]
+fn write<const JUDGED: bool>(ctx: &ProbeContext, length: impl Fn(u64) -> u64) {
     let (Some(ssl), Some(buffer), Some(len)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
     else {
         return;
     };
-    plaintext::<FULL_RECORDS>(Source::OpenSsl, ssl, buffer, length(len));
+    plaintext::<FULL_RECORDS, JUDGED>(Source::OpenSsl, ssl, buffer, length(len));
 }

@@ -1,0 +1,187 @@
+//! What decides, inside the kernel, whether a write is refused.
+//!
+//! A key is refused when its rule is in the set of refused rules and the destination does not permit it. Both are data that
+//! the agent may change at any time; a rule's number is its place in the rule set.
+
+use crate::scan::Flow;
+
+/// Rules that can be numbered.
+pub const MAX_RULES: usize = RULE_WORDS * 64;
+const RULE_WORDS: usize = 16;
+/// Bytes of a destination's name that count. Of a longer name the first labels do not.
+pub const HOST_BYTES: usize = 128;
+
+/// A set of rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RuleBits(pub [u64; RULE_WORDS]);
+
+impl RuleBits {
+    #[inline]
+    pub fn contains(&self, rule: u16) -> bool {
+        self.word(rule) >> (rule & 63) & 1 == 1
+    }
+
+    /// A rule beyond [`MAX_RULES`] is not added.
+    #[inline]
+    pub fn insert(&mut self, rule: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(rule >> 6)) {
+            *word |= 1 << (rule & 63);
+        }
+    }
+
+    #[inline]
+    fn word(&self, rule: u16) -> u64 {
+        self.0.get(usize::from(rule >> 6)).copied().unwrap_or(0)
+    }
+
+    /// The first rule that is in this set and `refused`, but not `permitted`.
+    #[inline]
+    pub fn first_refused(&self, refused: &Self, permitted: Option<&Self>) -> Option<u16> {
+        for index in 0..RULE_WORDS {
+            let of = |set: &Self| set.0.get(index).copied().unwrap_or(0);
+            let left = of(self) & of(refused) & !permitted.map_or(0, of);
+            if left != 0 {
+                return Some((index as u16) << 6 | lowest(left));
+            }
+        }
+        None
+    }
+
+    /// Adds all of another set.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+}
+
+/// The lowest bit that is set. Without an instruction for it the compiler would ask a table, which the kernel does not have.
+#[inline]
+fn lowest(word: u64) -> u16 {
+    let mut at = 0;
+    for shift in [32, 16, 8, 4, 2, 1] {
+        if word >> at & ((1 << shift) - 1) == 0 {
+            at += shift;
+        }
+    }
+    at
+}
+
+/// A destination's name as the key of a map of longest prefixes: its bytes in lower case, last first, so that a domain is a
+/// prefix of the names below it. A whole name ends with a zero byte: what is meant for one name is not meant for those below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct HostKey {
+    /// Bits of `name` that count; 0 = no name is known.
+    pub bits: u32,
+    pub name: [u8; HOST_BYTES],
+}
+
+impl HostKey {
+    pub const NONE: Self = Self { bits: 0, name: [0; HOST_BYTES] };
+
+    /// The key of one name.
+    pub fn of(host: &str) -> Self {
+        Self::reversed(host, 0)
+    }
+
+    /// The key of all names below a domain.
+    pub fn below(domain: &str) -> Self {
+        Self::reversed(domain, b'.')
+    }
+
+    fn reversed(name: &str, end: u8) -> Self {
+        let mut key = Self::NONE;
+        let bytes = name.bytes().rev().map(|byte| byte.to_ascii_lowercase()).chain([end]);
+        for (to, byte) in key.name.iter_mut().zip(bytes) {
+            *to = byte;
+            key.bits += 8;
+        }
+        key
+    }
+}
+
+/// Value of the socket storage map `GATES`: what the program that judges a connection's messages knows of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Gate {
+    /// Where the message lies that is being judged.
+    pub data: u64,
+    /// Where the connection goes: the name in its ClientHello.
+    pub host: HostKey,
+    /// See [`crate::state::kind`].
+    pub kind: u8,
+    pub reserved: [u8; 3],
+    /// Of a connection that is not TLS.
+    pub scan: Flow,
+}
+
+const _: () = assert!(core::mem::size_of::<Gate>() == 608);
+
+/// Value of the map `KEYS`: keys in what a TLS connection is about to send.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Keys {
+    pub rules: RuleBits,
+    /// When the last of them was found: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Where in the plaintext the write began that holds the first of them.
+    pub offset: u64,
+}
+
+const _: () = assert!(core::mem::size_of::<Keys>() == 144);
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{HostKey, Keys, RuleBits};
+    // SAFETY: `repr(C)`, integers only, without padding, and every bit pattern is valid.
+    unsafe impl aya::Pod for RuleBits {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for HostKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Keys {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_refused_unless_permitted() {
+        let mut found = RuleBits::default();
+        let mut refused = RuleBits::default();
+        let mut permitted = RuleBits::default();
+        assert_eq!(found.first_refused(&refused, None), None);
+        for rule in [0, 63, 64, 700, 1023] {
+            found.insert(rule);
+            assert_eq!(found.first_refused(&refused, Some(&permitted)), None);
+            refused.insert(rule);
+            assert_eq!(found.first_refused(&refused, Some(&permitted)), Some(rule));
+            permitted.insert(rule);
+            assert_eq!(found.first_refused(&refused, Some(&permitted)), None);
+        }
+        assert_eq!(found.first_refused(&refused, None), Some(0));
+    }
+
+    #[test]
+    fn a_rule_beyond_the_last_is_in_no_set() {
+        let mut set = RuleBits::default();
+        set.insert(MAX_RULES as u16);
+        assert!(!set.contains(MAX_RULES as u16));
+        assert_eq!(set, RuleBits::default());
+    }
+
+    #[test]
+    fn a_domain_is_a_prefix_of_the_names_below_it() {
+        let starts = |name: &HostKey, prefix: &HostKey| {
+            let bytes = (prefix.bits / 8) as usize;
+            prefix.bits <= name.bits && name.name[..bytes] == prefix.name[..bytes]
+        };
+        let api = HostKey::of("API.example.com");
+        assert!(starts(&api, &HostKey::below("example.com")));
+        assert!(starts(&api, &HostKey::of("api.example.com")));
+        assert!(!starts(&api, &HostKey::of("example.com")));
+        assert!(!starts(&api, &HostKey::below("api.example.com")));
+        assert!(!starts(&api, &HostKey::below("ple.com")));
+        assert!(!starts(&HostKey::of("api.example.com.evil.test"), &HostKey::below("example.com")));
+    }
+}

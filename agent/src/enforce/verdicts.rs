@@ -1,0 +1,120 @@
+//! What the kernel decides by: which rules' keys are refused, and which may go where.
+
+use crate::loader::LoadError;
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, LpmTrie, MapData, MapError};
+use keymoat_abi::enforce::{HOST_BYTES, HostKey, RuleBits};
+use keymoat_detect::policy::Permits;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Name = [u8; HOST_BYTES];
+
+/// The maps, and what was written there.
+pub struct Verdicts {
+    refused: Array<MapData, RuleBits>,
+    permitted: LpmTrie<MapData, Name, RuleBits>,
+    written: BTreeMap<(u32, Name), RuleBits>,
+}
+
+impl Verdicts {
+    pub fn new(refused: Array<MapData, RuleBits>, permitted: LpmTrie<MapData, Name, RuleBits>) -> Self {
+        Self { refused, permitted, written: BTreeMap::new() }
+    }
+
+    /// Has the kernel decide by `permits` from now on. Each write is judged by the old or by the new word on its destination.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] when the kernel refuses a value.
+    pub fn apply(&mut self, permits: &Permits) -> Result<(), LoadError> {
+        let wanted = places(&permits.hosts);
+        let failed = |error: MapError| LoadError::Map { name: "PERMITTED", error };
+        for (&(bits, name), rules) in &wanted {
+            if self.written.get(&(bits, name)) != Some(rules) {
+                self.permitted.insert(&Key::new(bits, name), rules, 0).map_err(failed)?;
+            }
+        }
+        for &(bits, name) in self.written.keys().filter(|place| !wanted.contains_key(*place)) {
+            self.permitted.remove(&Key::new(bits, name)).map_err(failed)?;
+        }
+        self.written = wanted;
+        let refused = bits(&permits.refused);
+        self.refused.set(0, refused, 0).map_err(|error| LoadError::Map { name: "REFUSED", error })
+    }
+}
+
+fn bits(rules: &BTreeSet<usize>) -> RuleBits {
+    let mut bits = RuleBits::default();
+    rules.iter().filter_map(|&rule| u16::try_from(rule).ok()).for_each(|rule| bits.insert(rule));
+    bits
+}
+
+/// By place: the rules permitted there. The map gives the longest place that a name lies in, so a place has all that the places
+/// around it have.
+fn places(hosts: &BTreeMap<String, BTreeSet<usize>>) -> BTreeMap<(u32, Name), RuleBits> {
+    let mut own: BTreeMap<(u32, Name), RuleBits> = BTreeMap::new();
+    for (pattern, rules) in hosts {
+        let key = place(pattern);
+        own.entry((key.bits, key.name)).or_default().extend(&bits(rules));
+    }
+    let within = |inner: &(u32, Name), outer: &(u32, Name)| {
+        let bytes = (outer.0 / 8) as usize;
+        outer.0 < inner.0 && inner.1.get(..bytes) == outer.1.get(..bytes)
+    };
+    let with_outer = |(inner, rules): (&(u32, Name), &RuleBits)| {
+        let mut all = *rules;
+        own.iter().filter(|(outer, _)| within(inner, outer)).for_each(|(_, rules)| all.extend(rules));
+        (*inner, all)
+    };
+    own.iter().map(with_outer).collect()
+}
+
+/// Where a host pattern applies. A `*` that is not in front is more than the map can tell apart: there, everything counts below
+/// the labels behind it. What passes because of that is found when it has left.
+fn place(pattern: &str) -> HostKey {
+    match pattern.rsplit_once('*') {
+        None => HostKey::of(pattern),
+        Some((_, rest)) => HostKey::below(rest.split_once('.').map_or(rest, |(_, domain)| domain)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(numbers: &[usize]) -> BTreeSet<usize> {
+        numbers.iter().copied().collect()
+    }
+
+    /// As the kernel looks it up.
+    fn permitted(hosts: &[(&str, &[usize])], name: &str) -> Vec<u16> {
+        let hosts = hosts.iter().map(|(host, list)| ((*host).to_owned(), rules(list))).collect();
+        let places = places(&hosts);
+        let name = HostKey::of(name);
+        let fits = |(bits, place): &&(u32, Name)| {
+            let bytes = (*bits / 8) as usize;
+            *bits <= name.bits && name.name[..bytes] == place[..bytes]
+        };
+        let longest = places.keys().filter(fits).max_by_key(|(bits, _)| *bits);
+        let found = longest.map(|place| places[place]).unwrap_or_default();
+        (0..1024).filter(|rule| found.contains(*rule)).collect()
+    }
+
+    #[test]
+    fn a_name_has_what_the_places_around_it_have() {
+        let hosts: &[(&str, &[usize])] =
+            &[("*.example.com", &[1]), ("api.example.com", &[2]), ("*.api.example.com", &[3])];
+        assert_eq!(permitted(hosts, "www.example.com"), [1]);
+        assert_eq!(permitted(hosts, "api.example.com"), [1, 2]);
+        assert_eq!(permitted(hosts, "eu.api.example.com"), [1, 3]);
+        assert_eq!(permitted(hosts, "example.com"), [] as [u16; 0]);
+        assert_eq!(permitted(hosts, "api.example.com.evil.test"), [] as [u16; 0]);
+        assert_eq!(permitted(hosts, "notexample.com"), [] as [u16; 0]);
+    }
+
+    #[test]
+    fn a_star_inside_stands_for_everything_below_what_follows() {
+        let hosts: &[(&str, &[usize])] = &[("bedrock*.*.amazonaws.com", &[7])];
+        assert_eq!(permitted(hosts, "bedrock-runtime.eu-west-1.amazonaws.com"), [7]);
+        assert_eq!(permitted(hosts, "amazonaws.com"), [] as [u16; 0]);
+    }
+}

@@ -1,0 +1,170 @@
+//! The policy as far as it can be said before a message is taken apart: which rules' keys are refused, and where they may go
+//! all the same. This is what the kernel decides by, inside the write.
+//!
+//! It knows a key's rule and the name of the host, and neither the place in the message nor the whole of the sender. So a key
+//! that goes home passes wherever in a request it is, and is judged as [`super::judge`] does when it has left.
+
+use super::{Action, Entry, Policy};
+use crate::rules::{Rule, RuleSet, Severity};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys of rules from this severity on are refused, unless the policy says otherwise.
+pub const REFUSED_FROM: Severity = Severity::High;
+
+/// Rules are numbered by their place in the set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// Rules whose keys are refused wherever they are not permitted.
+    pub refused: BTreeSet<usize>,
+    /// By host pattern (`docs/rules.md`, `home`): rules whose keys may go there over TLS.
+    pub hosts: BTreeMap<String, BTreeSet<usize>>,
+    /// Entries of the user's policy that rest on more than a rule and a host: nothing is refused or let pass because of them.
+    pub beyond: BTreeSet<String>,
+}
+
+impl Policy {
+    /// What this policy refuses and permits at a time.
+    pub fn permits(&self, rules: &RuleSet, at: Timestamp) -> Permits {
+        let mut permits = Permits::default();
+        for (number, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.on) {
+            self.permit(number, rule, at, &mut permits);
+        }
+        permits
+    }
+
+    fn permit(&self, number: usize, rule: &Rule, at: Timestamp, permits: &mut Permits) {
+        let mut refused = rule.severity >= REFUSED_FROM;
+        let mut home = true;
+        let live = |entry: &&Entry| entry.expires.is_none_or(|end| at < end) && entry.keys.contain(rule);
+        for entry in self.entries.iter().filter(live) {
+            match (entry.reach(), entry.action) {
+                (Reach::Everywhere, action) => {
+                    refused = action == Action::Block;
+                    // Nothing after this entry applies, keymoat's own judgement included.
+                    home = false;
+                    break;
+                }
+                (Reach::Hosts(hosts), Action::Allow | Action::Ignore | Action::Observe) => {
+                    permits.at(hosts, number);
+                }
+                (Reach::Hosts(_), Action::Block) | (Reach::Beyond, _) => {
+                    permits.beyond.insert(entry.name.clone());
+                }
+            }
+        }
+        if refused {
+            permits.refused.insert(number);
+        }
+        if home {
+            permits.at(rule.home.iter().map(String::as_str), number);
+            permits.at(self.home.get(&rule.id).into_iter().flat_map(|hosts| hosts.patterns()), number);
+        }
+    }
+}
+
+impl Permits {
+    fn at<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>, rule: usize) {
+        for pattern in patterns {
+            self.hosts.entry(pattern.to_owned()).or_default().insert(rule);
+        }
+    }
+}
+
+/// What an entry's conditions other than those on the rule come to.
+enum Reach<'a> {
+    Everywhere,
+    /// These hosts only.
+    Hosts(Vec<&'a str>),
+    /// More than a host's name decides.
+    Beyond,
+}
+
+impl Entry {
+    fn reach(&self) -> Reach<'_> {
+        let named = self.targets.categories.is_none() && self.targets.networks.is_none();
+        let anybody = !self.senders.has_conditions();
+        if !named || !anybody || self.locations.is_some() || self.direction.is_some() {
+            return Reach::Beyond;
+        }
+        match &self.targets.hosts {
+            Some(hosts) => Reach::Hosts(hosts.patterns().collect()),
+            None => Reach::Everywhere,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(policy: &str) -> (RuleSet, Permits) {
+        let rules = RuleSet::builtin().unwrap();
+        let policy = Policy::from_toml("policy.toml", policy, &rules).unwrap();
+        let permits = policy.permits(&rules, Timestamp::from_second(1_800_000_000).unwrap());
+        (rules, permits)
+    }
+
+    fn number(rules: &RuleSet, id: &str) -> usize {
+        rules.rules().iter().position(|rule| rule.id == id).unwrap()
+    }
+
+    #[test]
+    fn by_itself_it_refuses_what_is_worth_something_away_from_home() {
+        let (rules, permits) = permits("");
+        let anthropic = number(&rules, "anthropic-api-key");
+        assert!(permits.refused.contains(&anthropic));
+        assert!(permits.hosts["*.anthropic.com"].contains(&anthropic), "{:?}", rules.rules()[anthropic].home);
+        for (number, rule) in rules.rules().iter().enumerate() {
+            let worth = rule.on && rule.severity >= Severity::High;
+            assert_eq!(permits.refused.contains(&number), worth, "{}", rule.id);
+        }
+        assert!(permits.beyond.is_empty());
+    }
+
+    #[test]
+    fn an_entry_of_rules_and_hosts_permits() {
+        let (rules, permits) = permits(
+            "[[entry]]\nname = 'a'\naction = 'allow'\nrule = { ids = ['anthropic-api-key'] }\n\
+             destination = { hosts = ['hook.example.com'] }\n",
+        );
+        let anthropic = number(&rules, "anthropic-api-key");
+        assert_eq!(permits.hosts["hook.example.com"], BTreeSet::from([anthropic]));
+        assert!(permits.refused.contains(&anthropic));
+    }
+
+    #[test]
+    fn an_entry_of_rules_alone_decides_everywhere() {
+        let entry = |action: &str, ids: &str| {
+            format!("[[entry]]\nname = 'a'\naction = '{action}'\nrule = {{ ids = ['{ids}'] }}\n")
+        };
+        let (rules, lenient) = permits(&entry("observe", "anthropic-api-key"));
+        assert!(!lenient.refused.contains(&number(&rules, "anthropic-api-key")));
+        let (rules, strict) = permits(&entry("block", "anthropic-api-key"));
+        let anthropic = number(&rules, "anthropic-api-key");
+        assert!(strict.refused.contains(&anthropic));
+        assert!(!strict.hosts.values().any(|rules| rules.contains(&anthropic)), "not even at home");
+    }
+
+    #[test]
+    fn an_entry_that_needs_more_is_named_and_changes_nothing() {
+        let (_, plain) = permits("");
+        for condition in ["process = { uid = [0] }", "locations = ['body']", "direction = 'outbound'"] {
+            let (_, permits) = permits(&format!(
+                "[[entry]]\nname = 'a'\naction = 'allow'\nrule = {{ ids = ['anthropic-api-key'] }}\n{condition}\n"
+            ));
+            assert_eq!(permits.beyond, BTreeSet::from(["a".to_owned()]), "{condition}");
+            assert_eq!((&permits.refused, &permits.hosts), (&plain.refused, &plain.hosts));
+        }
+    }
+
+    #[test]
+    fn an_expired_entry_permits_nothing() {
+        let (_, plain) = permits("");
+        let (_, permits) = permits(
+            "[[entry]]\nname = 'a'\naction = 'allow'\nexpires = 2020-01-01T00:00:00Z\n\
+             rule = { ids = ['anthropic-api-key'] }\n",
+        );
+        assert_eq!(permits, plain);
+    }
+}

@@ -1,0 +1,148 @@
+//! Keys that are on their way, and whether they may leave.
+
+use crate::emit::Bytes;
+use crate::maps::{DATAGRAM_SCANS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS};
+use crate::{
+    emit,
+    marks::{self, ContextKey},
+    scan::Judge,
+    scan::Outcome,
+    scan::scan,
+    user_memory::UserMemory,
+};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem};
+use aya_ebpf::maps::LruHashMap;
+use keymoat_abi::{
+    LossCause,
+    enforce::{HostKey, RuleBits},
+    scan::Flow,
+};
+
+/// Keys that no socket took in this time never will: 10 s.
+const LIFETIME_NS: u64 = 10_000_000_000;
+
+/// Refuses what is not permitted at a place without a name, or in the clear.
+#[derive(Clone, Copy)]
+pub struct Everywhere;
+
+impl Judge for Everywhere {
+    #[inline(always)]
+    fn refuses(&self, rule: u16) -> bool {
+        REFUSED.get(0).is_some_and(|refused| refused.contains(rule))
+    }
+}
+
+/// Notes the keys that some places refuse; lets them pass.
+#[derive(Clone, Copy)]
+struct Note {
+    tgid: u64,
+    context: u64,
+}
+
+impl Judge for Note {
+    #[inline(always)]
+    fn refuses(&self, rule: u16) -> bool {
+        if REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
+            note(ContextKey { tgid: self.tgid, context: self.context }, rule);
+        }
+        false
+    }
+}
+
+/// Looks for keys in `len` bytes of plaintext at `buffer`, given to a TLS connection.
+#[inline(always)]
+pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) {
+    let Some(flow) = of(&TLS_SCANS, &ContextKey { tgid, context }) else { return };
+    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+    let outcome = scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, Note { tgid, context });
+    if outcome == Outcome::Unfinished {
+        emit::lost(LossCause::NotJudged);
+    }
+}
+
+/// The rule of a key in a datagram that may not leave. Datagrams go in the clear, and each stands alone.
+#[inline(always)]
+pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
+    let flow = of(&DATAGRAM_SCANS, &pid_tgid)?;
+    // SAFETY: a value in the map; a thread sends one datagram at a time.
+    let flow = unsafe { &mut *flow };
+    flow.restart(0);
+    match scan(flow, bytes, len, Everywhere) {
+        Outcome::Passed => None,
+        Outcome::Refused(rule) => Some(rule),
+        Outcome::Unfinished => {
+            emit::lost(LossCause::NotJudged);
+            None
+        }
+    }
+}
+
+/// The scan with this key; a new one if there is none.
+#[inline(always)]
+fn of<K>(scans: &LruHashMap<K, Flow>, key: &K) -> Option<*mut Flow> {
+    if let Some(flow) = scans.get_ptr_mut(key) {
+        return Some(flow);
+    }
+    let new = NO_SCAN.get_ptr(0)?;
+    // SAFETY: an array slot that nobody writes.
+    let inserted = scans.insert(key, unsafe { &*new }, 0);
+    if inserted.is_err() {
+        emit::lost(LossCause::NotJudged);
+    }
+    scans.get_ptr_mut(key)
+}
+
+#[inline(always)]
+fn note(key: ContextKey, rule: u16) {
+    // SAFETY: no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if KEYS.get_ptr(&key).is_none() {
+        let Some(none) = NO_KEYS.get_ptr(0) else { return };
+        // SAFETY: an array slot that nobody writes.
+        if KEYS.insert(&key, unsafe { &*none }, 0).is_err() {
+            return emit::lost(LossCause::NotJudged);
+        }
+    }
+    let Some(keys) = KEYS.get_ptr_mut(&key) else { return emit::lost(LossCause::NotJudged) };
+    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+    let keys = unsafe { &mut *keys };
+    if keys.time_ns.wrapping_add(LIFETIME_NS) < now {
+        keys.rules = RuleBits::default();
+        keys.offset = marks::sent(&key);
+    }
+    keys.rules.insert(rule);
+    keys.time_ns = now;
+}
+
+/// A refused key.
+pub struct Refused {
+    pub rule: u16,
+    /// Where in the plaintext its write began.
+    pub offset: u64,
+}
+
+/// The socket that goes to `host` is about to carry what this TLS connection was given: takes its keys, and says which of
+/// them may not leave.
+#[inline(always)]
+pub fn take(tgid: u64, context: u64, host: &HostKey) -> Option<Refused> {
+    let key = ContextKey { tgid, context };
+    let keys = KEYS.get_ptr_mut(&key)?;
+    // SAFETY: a value in the map, no arguments.
+    let (keys, now) = unsafe { (&mut *keys, bpf_ktime_get_ns()) };
+    let fresh = keys.time_ns.wrapping_add(LIFETIME_NS) >= now;
+    let rule = if fresh { keys.rules.first_refused(REFUSED.get(0)?, permitted(host)) } else { None };
+    let offset = keys.offset;
+    let _ = KEYS.remove(&key);
+    Some(Refused { rule: rule?, offset })
+}
+
+/// The rules whose keys are at home at this place.
+#[inline(always)]
+fn permitted(host: &HostKey) -> Option<&'static RuleBits> {
+    if host.bits == 0 {
+        return None;
+    }
+    let map = core::ptr::from_ref(&PERMITTED).cast_mut().cast();
+    // SAFETY: a `HostKey` is laid out as the map's key is: the number of bits, then the bytes.
+    unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(host).cast()).cast::<RuleBits>().as_ref() }
+}

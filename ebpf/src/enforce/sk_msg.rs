@@ -1,0 +1,237 @@
+//! `sk-msg`: refuses TCP writes (sk_msg program of a map of sockets). Whatever call sends, the program sees its bytes after they
+//! were copied into the kernel, in the task that sends, and nothing of them has left.
+//!
+//! A refusal sticks: the kernel refuses every later write on that socket too (EACCES), without asking again.
+
+use super::{
+    keys::{self, Everywhere},
+    sni,
+};
+use crate::{
+    emit::{self, Bytes, Write},
+    flow::{self, Ends},
+    maps::{CONNECTIONS, GATES},
+    marks,
+    scan::{Outcome, scan},
+    task,
+    tls_record::{PEEK, Record},
+};
+use aya_ebpf::{
+    bindings::{bpf_sock, sk_action, sk_msg_md},
+    helpers::generated::{
+        bpf_get_current_pid_tgid, bpf_msg_pull_data, bpf_probe_read_kernel, bpf_sk_storage_get,
+    },
+    macros::sk_msg,
+    programs::{SkMsgContext, SockOpsContext},
+};
+use keymoat_abi::{FlowState, LossCause, Source, enforce::Gate, event::flags, state::kind};
+
+const CREATE: u64 = 1; // BPF_SK_STORAGE_GET_F_CREATE
+/// TLS records of one message among which the first one of a connection's plaintext is looked for.
+const RECORDS: u32 = 8;
+
+/// Has the writes on a connection judged from now on.
+#[inline(always)]
+pub fn watch(ctx: &SockOpsContext, cookie: u64) {
+    const ANY: u64 = 0; // BPF_ANY
+    let mut key = cookie;
+    // SAFETY: the program's own context.
+    let result = unsafe { CONNECTIONS.update(&mut key, &mut *ctx.ops, ANY) };
+    if result.is_err() {
+        emit::lost(LossCause::NotJudged);
+    }
+}
+
+#[sk_msg]
+pub fn message_egress(ctx: SkMsgContext) -> u32 {
+    if is_refused(&ctx) { sk_action::SK_DROP } else { sk_action::SK_PASS }
+}
+
+#[inline(always)]
+fn is_refused(ctx: &SkMsgContext) -> bool {
+    // SAFETY: the program's own context; no arguments.
+    let (sk, pid_tgid) = unsafe { ((*ctx.msg).__bindgen_anon_3.sk, bpf_get_current_pid_tgid()) };
+    let size = ctx.size();
+    if sk.is_null() || size == 0 || task::is_agent(pid_tgid) {
+        return false;
+    }
+    // SAFETY: the message's socket, checked above.
+    let (Some(gate), Some(state)) = (unsafe { (gate(sk), flow::state(sk, true)) }) else {
+        emit::lost(LossCause::SocketNotTracked);
+        return false;
+    };
+    // SAFETY: socket storage; messages are judged under the socket's lock.
+    let (gate, state) = unsafe { (&mut *gate, &mut *state) };
+    // SAFETY: the program's own context.
+    if unsafe { bpf_msg_pull_data(ctx.msg, 0, size, 0) } != 0 {
+        emit::lost(LossCause::NotJudged);
+        return false;
+    }
+    // Read back from the map it is a number: the verifier allows no arithmetic with an unknown number on a packet's pointer.
+    gate.data = ctx.data() as u64;
+    let message = Message { data: opaque_load(&raw const gate.data), len: u64::from(size), pid_tgid };
+    message.is_refused(ctx, gate, state)
+}
+
+/// # Safety
+/// `sk` must be the socket pointer of the program's context.
+#[inline(always)]
+unsafe fn gate(sk: *mut bpf_sock) -> Option<*mut Gate> {
+    let map = core::ptr::from_ref(&GATES).cast_mut().cast();
+    // SAFETY: by this function's contract; the verifier checks the socket's type.
+    let gate = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), CREATE) };
+    if gate.is_null() { None } else { Some(gate.cast()) }
+}
+
+#[inline(always)]
+fn opaque_load(from: *const u64) -> u64 {
+    // SAFETY: a field of a map value.
+    unsafe { core::ptr::read_volatile(from) }
+}
+
+/// One write, in the kernel's memory.
+#[derive(Clone, Copy)]
+struct Message {
+    data: u64,
+    len: u64,
+    pid_tgid: u64,
+}
+
+impl Message {
+    #[inline(always)]
+    fn is_refused(self, ctx: &SkMsgContext, gate: &mut Gate, state: &mut FlowState) -> bool {
+        if gate.kind != kind::TLS {
+            match self.record(0) {
+                Some(record) if record.is_client_hello() => {
+                    gate.kind = kind::TLS;
+                    sni::read(self.data, self.len, &mut gate.host);
+                    return false;
+                }
+                // A connection older than the agent.
+                Some(_) if gate.kind == kind::NEW => gate.kind = kind::TLS,
+                _ => gate.kind = kind::PLAIN,
+            }
+        }
+        if gate.kind == kind::TLS {
+            return self.carries_refused_key(ctx, gate, state);
+        }
+        match scan(&mut gate.scan, KernelMemory(self.data), self.len, Everywhere) {
+            Outcome::Passed => false,
+            Outcome::Unfinished => {
+                emit::lost(LossCause::NotJudged);
+                false
+            }
+            Outcome::Refused(rule) => {
+                let write = self.write(ctx, state, state.sent, rule);
+                emit::write(&write, KernelMemory(self.data));
+                true
+            }
+        }
+    }
+
+    /// Is a record of this message made of plaintext with a key that may not go there?
+    #[inline(always)]
+    fn carries_refused_key(self, ctx: &SkMsgContext, gate: &Gate, state: &mut FlowState) -> bool {
+        let tgid = self.pid_tgid >> 32;
+        if state.context == 0 || u64::from(state.tgid) != tgid {
+            self.link(ctx, state);
+        }
+        if state.context == 0 || u64::from(state.tgid) != tgid {
+            return false;
+        }
+        let Some(refused) = keys::take(tgid, state.context, &gate.host) else { return false };
+        let tuple = ends(ctx.msg).tuple(state.flags);
+        emit::refusal(state, self.pid_tgid, &tuple, &refused);
+        true
+    }
+
+    /// Finds out which TLS connection's records these are.
+    #[inline(always)]
+    fn link(self, ctx: &SkMsgContext, state: &mut FlowState) {
+        let Some(marks) = marks::of_thread_or_none(self.pid_tgid) else { return };
+        let tuple = ends(ctx.msg).tuple(state.flags);
+        let mut at = 0;
+        for _ in 0..RECORDS {
+            let Some(record) = self.record(at) else { return };
+            if record.is_application_data() {
+                marks::take(marks, state, &tuple, self.pid_tgid, record.len);
+            }
+            at += record.size();
+        }
+    }
+
+    /// The TLS record that begins at this byte, if one can.
+    #[inline(always)]
+    fn record(self, at: u64) -> Option<Record> {
+        if at >= self.len {
+            return None;
+        }
+        let mut bytes = [0u8; PEEK];
+        // SAFETY: the helper checks the source; the destination has as many bytes.
+        let read = unsafe {
+            bpf_probe_read_kernel(
+                bytes.as_mut_ptr().cast(),
+                PEEK as u32,
+                self.data.wrapping_add(at) as *const core::ffi::c_void,
+            )
+        };
+        if read == 0 { Record::parse(bytes) } else { None }
+    }
+
+    #[inline(always)]
+    fn write(self, ctx: &SkMsgContext, state: &FlowState, offset: u64, rule: u16) -> Write {
+        Write {
+            source: Source::Tcp,
+            flags: flags::REFUSED,
+            rule,
+            total: self.len,
+            readable: self.len,
+            offset,
+            cookie: state.cookie,
+            context: 0,
+            pid_tgid: self.pid_tgid,
+            uid: state.uid,
+            tuple: ends(ctx.msg).tuple(state.flags),
+        }
+    }
+}
+
+#[inline(always)]
+fn ends(msg: *const sk_msg_md) -> Ends {
+    // SAFETY: the program's own context.
+    let msg = unsafe { &*msg };
+    Ends {
+        family: msg.family,
+        local_ip4: msg.local_ip4,
+        remote_ip4: msg.remote_ip4,
+        local_ip6: msg.local_ip6,
+        remote_ip6: msg.remote_ip6,
+        local_port: msg.local_port,
+        remote_port: msg.remote_port,
+    }
+}
+
+/// The kernel's own memory from this address on.
+#[derive(Clone, Copy)]
+struct KernelMemory(u64);
+
+impl Bytes for KernelMemory {
+    /// Of what is refused 64 KiB are shown.
+    const FULL_RECORDS: u32 = 0;
+
+    #[inline(always)]
+    unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause> {
+        let source = self.0.wrapping_add(from) as *const core::ffi::c_void;
+        // SAFETY: the helper checks the source; the destination by the trait's contract.
+        match unsafe { bpf_probe_read_kernel(to.cast(), len as u32, source.cast()) } {
+            0 => Ok(()),
+            _ => Err(LossCause::UnreadableMemory),
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn comm(self, to: *mut u8) {
+        // SAFETY: by the trait's contract.
+        unsafe { task::comm_from_task(to) };
+    }
+}
