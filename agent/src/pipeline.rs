@@ -296,7 +296,13 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             if self.ignores(&link.tuple) { None } else { self.carry(link.cookie, &link.tuple, key, now) };
         let Some((id, mut flow)) = self.open(key, Source::OpenSsl, None, now) else { return };
         self.connect(&mut flow, link.cookie, link.tuple, sni);
-        self.release_all(&mut flow, now);
+        if self.blocking {
+            // The socket's word comes right behind, if it refuses.
+            let soon = now + VERDICT_WAIT;
+            flow.waiting.iter_mut().for_each(|waiting| waiting.until = waiting.until.min(soon));
+        } else {
+            self.release_all(&mut flow, now);
+        }
         self.put(id, flow, now);
     }
 

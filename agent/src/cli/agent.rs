@@ -5,6 +5,7 @@ use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
 use crate::enforce::Method;
 use crate::enforce::judgement::{Judge, Judgement};
+use crate::enforce::verdicts::Verdicts;
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;
@@ -106,6 +107,7 @@ type Findings = Pipeline<Arc<ProcessTable>, Outbox>;
 /// Everything that runs. Stopped in the order data flows: no more probes, the ring read empty, the outbox drained.
 struct Agent {
     kernel: Kernel,
+    verdicts: Option<Verdicts>,
     discovery: Discovery,
     ring: std::thread::JoinHandle<()>,
     stop_ring: Arc<AtomicBool>,
@@ -136,9 +138,9 @@ impl Agent {
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
         let kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
-        let judge = match &compiled {
+        let (judge, verdicts) = match &compiled {
             Some(rules) => enforce(&kernel, policy, rules, detector.rules())?,
-            None => Judge::detecting(policy),
+            None => (Judge::detecting(policy), None),
         };
         let (ring, mut sockets) = kernel.take_maps()?.into_ring(counters.clone());
         kernel.load_tls()?;
@@ -200,6 +202,7 @@ impl Agent {
         let started = jiff::Timestamp::now();
         Ok(Self {
             kernel,
+            verdicts,
             discovery,
             ring,
             stop_ring,
@@ -258,6 +261,7 @@ impl Agent {
             tracing::error!("the thread that reads the ring panicked; what it held is lost");
         }
         drop(self.kernel);
+        drop(self.verdicts);
         drop(self.outbox);
         let drained = self.export.drain(DRAIN);
         tracing::info!(
@@ -274,7 +278,7 @@ fn enforce(
     policy: Policy,
     compiled: &KernelRules,
     rules: &RuleSet,
-) -> anyhow::Result<Judge> {
+) -> anyhow::Result<(Judge, Option<Verdicts>)> {
     let permits = policy.permits(rules, jiff::Timestamp::now());
     for entry in &permits.beyond {
         tracing::warn!(
@@ -282,8 +286,10 @@ fn enforce(
              what is reported of the rest"
         );
     }
-    kernel.verdicts()?.apply(&permits)?;
-    Ok(Judge::new(Judgement::blocking(policy, &permits, rules, compiled.grades())))
+    let mut verdicts = kernel.verdicts()?;
+    verdicts.apply(&permits)?;
+    let judgement = Judgement::blocking(policy, &permits, rules, compiled.grades());
+    Ok((Judge::new(judgement), Some(verdicts)))
 }
 
 fn settings(config: &Config) -> Settings {
