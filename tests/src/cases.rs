@@ -1,6 +1,7 @@
-//! A table of real clients: each sends a key and is found, and sends the same request without one and is not.
+//! A table of real clients: each sends a key and is found, or refused; and sends the same request without one and is not.
 
-use crate::{Agent, Client, Expect, FakeKey, Server};
+use crate::{Agent, Client, Expect, FakeKey, Options, Server};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
 /// One client: where it sends to, how it is started, what a finding must say.
@@ -35,6 +36,38 @@ impl Case {
         agent.assert_no_loss_since(&before);
     }
 
+    /// The receiver never has the key, the client ends by itself, and what it sends next is served.
+    pub fn is_refused(&self) {
+        let agent = Agent::shared_as(&Options::blocking());
+        let before = agent.losses();
+        let (server, key) = ((self.server)(), FakeKey::anthropic());
+        let Invocation { command, input } = (self.client)(&server, Some(&key));
+        let mut client = Client::start(command);
+        client.try_say(&input);
+        let client = client.end();
+        assert_eq!(client.status.signal(), None, "the client was killed: {}", client.stderr);
+        let expect = Expect::key(&key).action("blocked").pid(client.pid).to(server.address());
+        let finding = agent.expect(&(self.expect)(expect, &server));
+        let method = if finding.channel.kind == "udp" { "cgroup-skb" } else { "sk-msg" };
+        assert_eq!(finding.enforcement.as_deref(), Some(method));
+        agent.settle();
+        for other in agent.findings_of(&key) {
+            assert_eq!(other.action, "blocked", "{:?}", other.facts());
+        }
+        server.assert_never(key.reveal().as_bytes());
+        agent.assert_silent_about(&key);
+        agent.assert_no_loss_since(&before);
+    }
+
+    pub fn is_served_without(&self) {
+        let agent = Agent::shared_as(&Options::blocking());
+        let server = (self.server)();
+        let Invocation { command, input } = (self.client)(&server, None);
+        let client = Client::run_with(command, &input);
+        server.wait_for_count(1);
+        agent.assert_clean(&server, client.pid);
+    }
+
     pub fn is_silent_without(&self) {
         let agent = Agent::shared();
         let server = (self.server)();
@@ -60,6 +93,25 @@ macro_rules! clients {
             #[test]
             fn same_request_without_key_is_silent() {
                 CASE.is_silent_without();
+            }
+        })*
+    };
+}
+
+/// Each entry becomes two tests of an agent that blocks.
+#[macro_export]
+macro_rules! refused {
+    ($($name:ident: $case:expr,)*) => {
+        $(mod $name {
+            use super::*;
+            const CASE: $crate::cases::Case = $case;
+            #[test]
+            fn key_is_refused() {
+                CASE.is_refused();
+            }
+            #[test]
+            fn same_request_without_key_is_served() {
+                CASE.is_served_without();
             }
         })*
     };

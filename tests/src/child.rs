@@ -56,6 +56,12 @@ impl Client {
         stdin.write_all(input).and_then(|()| stdin.flush()).expect("write to the client");
     }
 
+    /// As [`Self::say`], to a client that may have ended.
+    pub fn try_say(&mut self, input: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("still open");
+        let _ended = stdin.write_all(input).and_then(|()| stdin.flush());
+    }
+
     /// Waits for a line of output. Test programs print one when they reached a point a test waits for.
     pub fn wait_line(&mut self, wanted: &str) {
         let mut line = String::new();

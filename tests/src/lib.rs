@@ -24,6 +24,7 @@ pub mod programs;
 pub mod record;
 pub mod script;
 pub mod server;
+pub mod tables;
 
 pub use agent::{Agent, Options};
 pub use child::{Client, Finished};

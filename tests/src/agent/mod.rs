@@ -53,6 +53,11 @@ impl Options {
         Self { mounts, ..self }
     }
 
+    /// Keys are refused.
+    pub fn blocking() -> Self {
+        Self::default().arg("--mode").arg("block")
+    }
+
     pub fn include_loopback(self) -> Self {
         self.arg("--include-loopback")
     }
@@ -197,8 +202,13 @@ impl Agent {
         let key = FakeKey::anthropic();
         let address = self.sentinels.address();
         let mut stream = TcpStream::connect(address).expect("connect to the sentinels' server");
-        stream.write_all(format!("sentinel {}\n", key.reveal()).as_bytes()).expect("send a sentinel");
-        self.expect(&Expect::observed(&key).to(address).pid(std::process::id()));
+        let sent = stream.write_all(format!("sentinel {}\n", key.reveal()).as_bytes());
+        let wanted = Expect::key(&key).to(address).pid(std::process::id());
+        match sent {
+            Ok(()) => self.expect(&wanted.action("observed")),
+            // It refuses keys, this one too.
+            Err(_) => self.expect(&wanted.action("blocked")),
+        };
         self.assert_no_strangers();
         assert_eq!(
             self.log.said().bad_lines,

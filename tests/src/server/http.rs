@@ -27,7 +27,7 @@ pub(super) fn ok(_: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn serve(mut stream: impl Read + Write, inbox: &Inbox, from: SocketAddr, answer: Answer) {
-    let mut connection = Connection { stream: &mut stream, buffer: Vec::new() };
+    let mut connection = Connection { stream: &mut stream, buffer: Vec::new(), inbox, from };
     // Errors are what clients do to servers: the test looks at what arrived.
     while let Ok(Some((request, last))) = connection.request() {
         let answer = answer(&request);
@@ -42,6 +42,8 @@ struct Connection<'a, S> {
     stream: &'a mut S,
     /// Bytes read and not yet part of a request.
     buffer: Vec<u8>,
+    inbox: &'a Inbox,
+    from: SocketAddr,
 }
 
 impl<S: Read + Write> Connection<'_, S> {
@@ -99,6 +101,7 @@ impl<S: Read + Write> Connection<'_, S> {
         let mut bytes = [0; 16 * 1024];
         let length = self.stream.read(&mut bytes)?;
         self.buffer.extend_from_slice(&bytes[..length]);
+        self.inbox.read(self.from, &bytes[..length]);
         Ok(length > 0)
     }
 

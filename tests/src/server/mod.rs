@@ -7,7 +7,7 @@ mod websocket;
 
 use crate::{env, net::Net, pki};
 use rustls::{ServerConnection, StreamOwned};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -33,6 +33,8 @@ pub struct Received {
 #[derive(Debug, Default)]
 struct Inbox {
     received: Mutex<Vec<Received>>,
+    /// Everything that HTTP/1.1 connections sent, requests that never became whole too.
+    raw: Mutex<BTreeMap<SocketAddr, Vec<u8>>>,
     more: Condvar,
 }
 
@@ -167,6 +169,15 @@ impl Server {
         })
     }
 
+    /// Fails if `needle` was ever received, in a request or a part of one.
+    pub fn assert_never(&self, needle: &[u8]) {
+        let received = self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let raw = self.inbox.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = received.iter().map(|one| &one.bytes).chain(raw.values());
+        let leaks = all.filter(|bytes| contains(bytes, needle)).count();
+        assert_eq!(leaks, 0, "the server on port {} received what should not have left", self.port);
+    }
+
     /// Waits until `count` requests (datagrams, connections of a sink) have come.
     pub fn wait_for_count(&self, count: usize) {
         let enough = |all: &[Received]| (all.len() >= count).then_some(());
@@ -181,6 +192,11 @@ impl Server {
 }
 
 impl Inbox {
+    fn read(&self, from: SocketAddr, bytes: &[u8]) {
+        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        raw.entry(from).or_default().extend_from_slice(bytes);
+    }
+
     fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
         self.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { from, bytes });
         self.more.notify_all();
