@@ -46,7 +46,7 @@ const TUPLE: Tuple =
 fn config() -> PipelineConfig {
     let judge = Judge::detecting(Policy::builtin().expect("the built-in policy is right"));
     let fleet_key = b"bench".to_vec();
-    PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key, judge, blocking: false }
+    PipelineConfig { include_loopback: false, max_flows: 65_536, fleet_key, judge, blocking: None }
 }
 
 /// The same writes on every connection, round after round. What counts is this thread's own time on a CPU.

@@ -36,6 +36,9 @@ impl Story<'_> {
             text.push(' ');
             text.push_str(part);
         }
+        if self.action == Action::Blocked {
+            text.push_str(&self.way_out());
+        }
         if let Some(entry) = verdict.by {
             let does = match self.action {
                 Action::Allowed => "allows",
@@ -45,6 +48,21 @@ impl Story<'_> {
             text.push_str(&format!(" The entry `{entry}` of the policy {does} this."));
         }
         text
+    }
+}
+
+impl Story<'_> {
+    /// The command that lets it pass. A host counts only where TLS says it.
+    fn way_out(&self) -> String {
+        let named = self.destination.host_source.as_deref() == Some("sni");
+        let to = match self.destination.host.as_deref().filter(|_| named) {
+            Some(host) => format!(" --to {host}"),
+            None => String::new(),
+        };
+        format!(
+            " If it is meant to go there: `sudo keymoat allow {}{to} --for 1h` lets it pass for an hour, with `--once` one time.",
+            self.rule.id
+        )
     }
 }
 

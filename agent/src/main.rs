@@ -1,5 +1,5 @@
 use clap::Parser as _;
-use keymoat_agent::cli::{Cli, Command, Exit, agent, doctor, rules, scan};
+use keymoat_agent::cli::{Cli, Command, Exit, agent, allow, doctor, rules, scan};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -8,6 +8,7 @@ fn main() -> ExitCode {
             eprintln!("keymoat: {error:#}");
             Exit::Error.into()
         }),
+        Command::Allow(args) => allow::run(&args).into(),
         Command::Scan(args) => scan::run(&args).into(),
         Command::Doctor(args) => doctor::run(&args).into(),
         Command::Rules(args) => rules::run(&args).into(),

@@ -6,12 +6,13 @@ mod report;
 
 use crate::discover::Hello;
 use crate::enforce::Method;
+use crate::enforce::hang_up::Refused;
 use crate::enforce::judgement::Judge;
 use crate::enrich::ProcessTable;
 use crate::export::Outbox;
 use crate::flow::order::Admit;
 use crate::flow::table::{FlowId, Table};
-use crate::flow::{Flow, FlowKey, LINK_WAIT, Refused, VERDICT_WAIT, Waiting, tls};
+use crate::flow::{self, Flow, FlowKey, LINK_WAIT, VERDICT_WAIT, Waiting, tls};
 use crate::health::{Cause, Counters};
 use crate::record::{Process, Record};
 use foldhash::quality::RandomState;
@@ -64,13 +65,13 @@ pub struct PipelineConfig {
     /// Key of the fingerprints.
     pub fleet_key: Vec<u8>,
     pub judge: Judge,
-    /// The kernel refuses: findings in TLS wait for its word.
-    pub blocking: bool,
+    /// The kernel refuses: findings in TLS wait for its word, and connections that it refused are ended.
+    pub blocking: Option<Sender<Refused>>,
 }
 
 pub struct Pipeline<F = Arc<ProcessTable>, O = Outbox> {
     include_loopback: bool,
-    blocking: bool,
+    blocking: Option<Sender<Refused>>,
     scanner: Arc<Scanner>,
     reporter: Reporter<F, O>,
     counters: Counters,
@@ -296,7 +297,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             if self.ignores(&link.tuple) { None } else { self.carry(link.cookie, &link.tuple, key, now) };
         let Some((id, mut flow)) = self.open(key, Source::OpenSsl, None, now) else { return };
         self.connect(&mut flow, link.cookie, link.tuple, sni);
-        if self.blocking {
+        if self.blocking.is_some() {
             // The socket's word comes right behind, if it refuses.
             let soon = now + VERDICT_WAIT;
             flow.waiting.iter_mut().for_each(|waiting| waiting.until = waiting.until.min(soon));
@@ -314,7 +315,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             self.follow(&mut flow, refusal.cookie);
         }
         flow.tuple = refusal.tuple;
-        flow.refused = Some(Refused { from: refusal.offset, method: Method::SkMsg, explained: false });
+        flow.refused = Some(flow::Refused { from: refusal.offset, method: Method::SkMsg, explained: false });
         self.explain_refusal(&mut flow, refusal.rule as u16, now);
         self.put(id, flow, now);
     }
@@ -326,6 +327,12 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.take_hits(flow, &mut hits, now);
         self.hits = hits;
         self.release_all(flow, now);
+        if let Some(hang_up) = &self.blocking
+            && flow.source != Source::Udp
+        {
+            // Nobody listens when the agent shuts down.
+            let _ = hang_up.send(Refused { pid: flow.writer.pid, cookie: flow.cookie });
+        }
         if flow.refused.is_some_and(|refused| !refused.explained) {
             self.counters.add(Cause::RefusedUnexplained, 1);
             let rules = self.scanner.detector().rules().rules();
@@ -462,7 +469,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         }
         let wait = match (flow.source.is_tls(), flow.confirmed) {
             (true, false) => Some(LINK_WAIT),
-            (true, true) if self.blocking && flow.refused.is_none() => Some(VERDICT_WAIT),
+            (true, true) if self.blocking.is_some() && flow.refused.is_none() => Some(VERDICT_WAIT),
             _ => None,
         };
         if wait.is_none() {

@@ -9,7 +9,7 @@ use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{FlowState, Tuple};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_protocol};
-use rustix::net::{SocketAddrAny, getpeername, getsockname, ipproto};
+use rustix::net::{Shutdown, SocketAddrAny, getpeername, getsockname, ipproto, shutdown};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -172,6 +172,20 @@ fn octets(ip: IpAddr) -> [u8; 16] {
 /// As `is_own_host` in the kernel half.
 fn is_own_host(local: IpAddr, remote: IpAddr) -> bool {
     remote.to_canonical().is_loopback() || remote.to_canonical() == local.to_canonical()
+}
+
+/// Shuts a process's connection in both directions.
+///
+/// # Errors
+/// When the process cannot be looked into.
+pub fn shut(pid: u32, cookie: u64) -> std::io::Result<()> {
+    let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
+    visit_process(pid, &mut |found| {
+        if socket_cookie(&found.socket) == Ok(cookie) {
+            // It may be closed by now.
+            let _ = shutdown(&found.socket, Shutdown::Both);
+        }
+    })
 }
 
 /// Shows every internet socket of every other process, one at a time: no more descriptors are held than one.

@@ -4,8 +4,9 @@ use super::AgentArgs;
 use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
 use crate::enforce::Method;
-use crate::enforce::judgement::{Judge, Judgement};
-use crate::enforce::verdicts::Verdicts;
+use crate::enforce::enforcer::Enforcer;
+use crate::enforce::hang_up;
+use crate::enforce::judgement::Judge;
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;
@@ -24,7 +25,7 @@ use anyhow::Context as _;
 use aya_log::EbpfLogger;
 use keymoat_abi::decode::Event;
 use keymoat_detect::policy::Policy;
-use keymoat_detect::{Detector, KernelRules, RuleSet};
+use keymoat_detect::{Detector, KernelRules};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,6 +37,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a shutdown may take: a collector that answers gets what is left, one that does not is not waited for.
 const DRAIN: Duration = Duration::from_secs(5);
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
+/// `keymoat allow` takes effect within this.
+const EXCEPTIONS_PERIOD: Duration = Duration::from_millis(250);
 
 /// Runs until SIGINT or SIGTERM.
 ///
@@ -107,7 +110,7 @@ type Findings = Pipeline<Arc<ProcessTable>, Outbox>;
 /// Everything that runs. Stopped in the order data flows: no more probes, the ring read empty, the outbox drained.
 struct Agent {
     kernel: Kernel,
-    verdicts: Option<Verdicts>,
+    enforcer: Option<Enforcer>,
     discovery: Discovery,
     ring: std::thread::JoinHandle<()>,
     stop_ring: Arc<AtomicBool>,
@@ -138,10 +141,17 @@ impl Agent {
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
         let kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
-        let (judge, verdicts) = match &compiled {
-            Some(rules) => enforce(&kernel, policy, rules, detector.rules())?,
-            None => (Judge::detecting(policy), None),
+        let enforcer = match compiled {
+            Some(rules) => Some(Enforcer::start(
+                kernel.verdicts()?,
+                policy.clone(),
+                Arc::clone(&detector),
+                rules.grades().to_vec(),
+                config.exceptions_file.clone(),
+            )?),
+            None => None,
         };
+        let judge = enforcer.as_ref().map_or_else(|| Judge::detecting(policy), Enforcer::judge);
         let (ring, mut sockets) = kernel.take_maps()?.into_ring(counters.clone());
         kernel.load_tls()?;
         let wanted = Wanted { loopback: config.include_loopback, accepted: config.accepted_connections };
@@ -181,7 +191,7 @@ impl Agent {
                 max_flows: config.max_flows.get(),
                 fleet_key: fleet_key.bytes().to_vec(),
                 judge,
-                blocking,
+                blocking: blocking.then(hang_up::start).transpose()?,
             },
             detector,
             processes,
@@ -202,7 +212,7 @@ impl Agent {
         let started = jiff::Timestamp::now();
         Ok(Self {
             kernel,
-            verdicts,
+            enforcer,
             discovery,
             ring,
             stop_ring,
@@ -224,11 +234,17 @@ impl Agent {
 
     async fn serve(&mut self, mut signals: Signals) -> anyhow::Result<()> {
         let mut status = tokio::time::interval(STATUS_PERIOD);
+        let mut exceptions = tokio::time::interval(EXCEPTIONS_PERIOD);
         let mut kernel_log = self.kernel.with(EbpfLogger::init).context("log of the kernel programs")?;
         loop {
             tokio::select! {
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.terminate.recv() => return Ok(()),
+                _ = exceptions.tick(), if self.enforcer.is_some() => {
+                    if let Some(enforcer) = &mut self.enforcer {
+                        enforcer.follow(jiff::Timestamp::now());
+                    }
+                }
                 _ = status.tick() => {
                     kernel_log.flush();
                     self.write_status();
@@ -261,7 +277,7 @@ impl Agent {
             tracing::error!("the thread that reads the ring panicked; what it held is lost");
         }
         drop(self.kernel);
-        drop(self.verdicts);
+        drop(self.enforcer);
         drop(self.outbox);
         let drained = self.export.drain(DRAIN);
         tracing::info!(
@@ -270,26 +286,6 @@ impl Agent {
             drained.unwritten
         );
     }
-}
-
-/// Tells the kernel what to refuse.
-fn enforce(
-    kernel: &Kernel,
-    policy: Policy,
-    compiled: &KernelRules,
-    rules: &RuleSet,
-) -> anyhow::Result<(Judge, Option<Verdicts>)> {
-    let permits = policy.permits(rules, jiff::Timestamp::now());
-    for entry in &permits.beyond {
-        tracing::warn!(
-            "the entry `{entry}` of the policy rests on more than a rule and a host: it does not decide what is refused, only \
-             what is reported of the rest"
-        );
-    }
-    let mut verdicts = kernel.verdicts()?;
-    verdicts.apply(&permits)?;
-    let judgement = Judgement::blocking(policy, &permits, rules, compiled.grades());
-    Ok((Judge::new(judgement), Some(verdicts)))
 }
 
 fn settings(config: &Config) -> Settings {

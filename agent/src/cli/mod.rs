@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agent_args;
+pub mod allow;
 pub mod doctor;
 pub mod rules;
 pub mod scan;
@@ -13,6 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub use agent_args::AgentArgs;
+pub use allow::AllowArgs;
 pub use rules::RulesArgs;
 pub use scan::ScanArgs;
 
@@ -28,6 +30,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch this host and report what leaves (needs privileges)
     Agent(AgentArgs),
+    /// Let keys of one rule pass for a while, where they would be refused
+    Allow(AllowArgs),
     /// Look for secrets in files or a stream (needs none)
     Scan(ScanArgs),
     /// What keymoat can and cannot see on this host
@@ -93,6 +97,9 @@ mod tests {
             "agent",
             "agent --config f --mode block --jsonl - --collector http://c:1 --include-loopback",
             "scan",
+            "allow anthropic-api-key --to hook.example.com --for 30m",
+            "allow anthropic-api-key --once",
+            "allow --list",
             "scan a b - --json --destination api.example.com",
             "scan --destination api.example.com --location header:x-api-key --policy p.toml",
             "scan --enable a --enable b --disable c -",

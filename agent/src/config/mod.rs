@@ -22,6 +22,9 @@ use std::path::PathBuf;
 /// Where `keymoat doctor` looks for the running agent's status.
 pub const DEFAULT_STATUS_FILE: &str = "/run/keymoat/status.json";
 
+/// Where `keymoat allow` writes what it lets pass.
+pub const DEFAULT_EXCEPTIONS_FILE: &str = "/run/keymoat/exceptions.toml";
+
 /// docs/operations.md explains every key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -49,6 +52,8 @@ pub struct Config {
     pub socket_layer: SocketLayer,
     /// Where the agent writes how it fares, for `keymoat doctor`.
     pub status_file: PathBuf,
+    /// What `keymoat allow` lets pass.
+    pub exceptions_file: PathBuf,
     pub ring_bytes: RingBytes,
     pub max_flows: MaxFlows,
     pub buffer: Buffer,
@@ -71,6 +76,7 @@ impl Default for Config {
             registered_values_file: None,
             socket_layer: SocketLayer::default(),
             status_file: PathBuf::from(DEFAULT_STATUS_FILE),
+            exceptions_file: PathBuf::from(DEFAULT_EXCEPTIONS_FILE),
             ring_bytes: RingBytes::default(),
             max_flows: MaxFlows::default(),
             buffer: Buffer::default(),

@@ -1,16 +1,18 @@
 //! What a sighting means while the agent runs: the policy, and what the kernel refuses by it. Both change together.
 
-use super::Method;
+use super::{Method, exceptions};
 use crate::record::Action;
 use keymoat_detect::policy::{self, Permits, Policy};
 use keymoat_detect::{Grade, RuleSet};
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Shared between who judges and who changes the policy.
 #[derive(Clone)]
 pub struct Judge {
     current: Arc<RwLock<Arc<Judgement>>>,
+    /// Names of exceptions for one time that let something pass.
+    used: Arc<Mutex<Vec<String>>>,
 }
 
 pub struct Judgement {
@@ -26,12 +28,24 @@ impl Judge {
     }
 
     pub fn new(judgement: Judgement) -> Self {
-        Self { current: Arc::new(RwLock::new(Arc::new(judgement))) }
+        Self { current: Arc::new(RwLock::new(Arc::new(judgement))), used: Arc::default() }
     }
 
     /// A panic elsewhere while the lock was held leaves it usable: it is only ever replaced.
     pub fn current(&self) -> Arc<Judgement> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// This entry of the policy let something pass.
+    pub fn passed_by(&self, entry: &str) {
+        if exceptions::is_for_once(entry) {
+            self.used.lock().unwrap_or_else(PoisonError::into_inner).push(entry.to_owned());
+        }
+    }
+
+    /// Exceptions for one time that let something pass since this was last asked.
+    pub fn take_used(&self) -> Vec<String> {
+        std::mem::take(&mut self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub fn replace(&self, judgement: Judgement) {

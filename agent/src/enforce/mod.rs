@@ -1,7 +1,10 @@
 //! Refusing. The kernel decides, inside the write; this is what it is told to decide by ([`verdicts`]), what the agent makes of
-//! what left and what did not ([`judgement`]), and the exceptions a user makes while it runs ([`exceptions`]).
+//! what left and what did not ([`judgement`]), and the exceptions a user makes while it runs ([`exceptions`]);
+//! [`enforcer`] keeps them in step.
 
+pub mod enforcer;
 pub mod exceptions;
+pub mod hang_up;
 pub mod judgement;
 pub mod verdicts;
 

@@ -8,7 +8,7 @@ use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::record::{
-    Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
+    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
 };
 use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};
@@ -122,6 +122,9 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             self.counters.add(Cause::PolicyIgnored, 1);
             return None;
         };
+        if action == Action::Allowed {
+            verdict.by.into_iter().for_each(|entry| self.judge.passed_by(entry));
+        }
         let destination =
             Destination { category: Some(verdict.category.name.clone()), ..self.shown(destination) };
         let story = Story {

@@ -108,7 +108,7 @@ impl Rig {
             max_flows,
             fleet_key: b"test".to_vec(),
             judge,
-            blocking: false,
+            blocking: None,
         };
         let detector = Arc::clone(&DETECTOR);
         let pipeline = Pipeline::new(config, detector, NoFacts, counters.clone(), records.clone(), sender);

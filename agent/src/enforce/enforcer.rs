@@ -1,0 +1,107 @@
+//! Keeps what the kernel decides by in step with the policy, and with what the user allows meanwhile.
+
+use super::exceptions::Exceptions;
+use super::judgement::{Judge, Judgement};
+use super::verdicts::Verdicts;
+use crate::loader::LoadError;
+use jiff::Timestamp;
+use keymoat_detect::policy::{Permits, Policy};
+use keymoat_detect::{Detector, Grade};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub struct Enforcer {
+    verdicts: Verdicts,
+    judge: Judge,
+    detector: Arc<Detector>,
+    grades: Vec<Grade>,
+    /// The policy of the configuration.
+    policy: Policy,
+    exceptions: PathBuf,
+    /// What the exceptions' file said last.
+    read: Exceptions,
+    /// What the kernel decides by.
+    applied: Permits,
+}
+
+impl Enforcer {
+    /// Tells the kernel what to refuse.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn start(
+        verdicts: Verdicts,
+        policy: Policy,
+        detector: Arc<Detector>,
+        grades: Vec<Grade>,
+        exceptions: PathBuf,
+    ) -> Result<Self, LoadError> {
+        let judge = Judge::detecting(policy.clone());
+        let (read, applied) = (Exceptions::default(), Permits::default());
+        let mut enforcer = Self { verdicts, judge, detector, grades, policy, exceptions, read, applied };
+        let now = Timestamp::now();
+        for entry in enforcer.policy.permits(enforcer.detector.rules(), now).beyond {
+            tracing::warn!(
+                "the entry `{entry}` of the policy rests on more than a rule and a host: it decides what is reported, not what \
+                 is refused"
+            );
+        }
+        enforcer.apply(enforcer.policy.clone(), now)?;
+        enforcer.follow(now);
+        Ok(enforcer)
+    }
+
+    /// Who judges by it.
+    pub fn judge(&self) -> Judge {
+        self.judge.clone()
+    }
+
+    /// Looks for exceptions that were made, used up, or have ended. To be called a few times a second.
+    pub fn follow(&mut self, now: Timestamp) {
+        self.use_up();
+        let read = match Exceptions::read(&self.exceptions) {
+            Ok(read) => read,
+            Err(error) => return self.complain(&error),
+        };
+        match read.policy(self.detector.rules()) {
+            Ok(exceptions) => {
+                self.read = read;
+                if let Err(error) = self.apply(self.policy.preceded_by(&exceptions), now) {
+                    tracing::error!("what is refused could not be changed: {error}");
+                }
+            }
+            Err(error) => self.complain(&error),
+        }
+    }
+
+    /// What was allowed once and has passed is allowed no more.
+    fn use_up(&mut self) {
+        let used = self.judge.take_used();
+        if used.is_empty() {
+            return;
+        }
+        let mut exceptions = self.read.clone();
+        exceptions.entries.retain(|entry| !used.contains(&entry.name));
+        if let Err(error) = exceptions.write(&self.exceptions) {
+            tracing::error!("an exception that was used up still holds: {error}");
+        }
+    }
+
+    fn apply(&mut self, policy: Policy, now: Timestamp) -> Result<(), LoadError> {
+        let permits = policy.permits(self.detector.rules(), now);
+        if permits == self.applied {
+            return Ok(());
+        }
+        // First those who explain: what the kernel lets pass then is known to be allowed.
+        let judgement = Judgement::blocking(policy, &permits, self.detector.rules(), &self.grades);
+        self.judge.replace(judgement);
+        self.verdicts.apply(&permits)?;
+        self.applied = permits;
+        Ok(())
+    }
+
+    /// The exceptions that were in force stay so, until they end.
+    fn complain(&self, error: &dyn std::fmt::Display) {
+        tracing::debug!("exceptions are not read: {error}");
+    }
+}
