@@ -199,7 +199,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             Admit::Next => {}
             Admit::Duplicate => return,
             Admit::Gap { missing, announced } => {
-                if !announced {
+                // What was skipped of a refused write did not leave.
+                if !announced && head.flags & flags::REFUSED == 0 {
                     self.counters.add(Cause::FlowGap, 1);
                 }
                 let fed = flow.inspector.gap(&self.scanner, missing, hits);

@@ -13,8 +13,8 @@ use keymoat_abi::scan::{Anchor, BLOCK, CHUNK, Flow, Header, SLOTS, Step, Tables,
 pub enum Outcome {
     /// No key that the judge refuses.
     Passed,
-    /// The judge refuses a key of this rule.
-    Refused(u16),
+    /// The judge refuses a key of this rule, which ends among the first `within` bytes of the write.
+    Refused { rule: u16, within: u64 },
     /// There are no rules, the bytes could not be read, or they took too many steps: nothing can be said about the rest.
     Unfinished,
 }
@@ -40,13 +40,17 @@ pub fn scan<B: Bytes, J: Judge>(flow: &mut Flow, bytes: B, len: u64, judge: J) -
         flow.restart(generation);
     }
     let begin = flow.given();
-    let mut state = State { flow, rules, bytes, judge, begin, len, outcome: Outcome::Unfinished };
+    let mut state = State { flow, rules, bytes, judge, begin, len, end: UNFINISHED };
     let steps = at_most(len, MAX_STEPS / STEPS_PER_BYTE - STEPS) * STEPS_PER_BYTE + STEPS;
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
         bpf_loop(steps as u32, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
     }
-    state.outcome
+    match state.end {
+        UNFINISHED => Outcome::Unfinished,
+        PASSED => Outcome::Passed,
+        refused => Outcome::Refused { rule: refused as u16, within: state.taken() },
+    }
 }
 
 /// A scan between two steps.
@@ -58,8 +62,14 @@ struct State<'a, B, J> {
     /// What the flow had been given before.
     begin: u64,
     len: u64,
-    outcome: Outcome,
+    /// [`UNFINISHED`], [`PASSED`], or [`REFUSED`] and the rule. A number: the compiler copies an enum with what is between its
+    /// fields, which nobody wrote and the verifier lets nobody read.
+    end: u64,
 }
+
+const UNFINISHED: u64 = 0;
+const PASSED: u64 = 1;
+const REFUSED: u64 = 1 << 16;
 
 impl<B, J> State<'_, B, J> {
     /// Bytes given to the flow, of `len`. Counted by the flow, which lies in a map: a counter on the stack has another value
@@ -78,12 +88,12 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     match step(state.flow, &state.rules, last) {
         Step::More => 0,
         Step::Hit(rule) if state.judge.refuses(rule) => {
-            state.outcome = Outcome::Refused(rule);
+            state.end = REFUSED | u64::from(rule);
             1
         }
         Step::Hit(_) => 0,
         Step::Starved if last => {
-            state.outcome = at_the_end(state);
+            state.end = at_the_end(state);
             1
         }
         Step::Starved => i64::from(!refill(state)),
@@ -108,15 +118,15 @@ fn refill<B: Bytes, J>(state: &mut State<'_, B, J>) -> bool {
 
 /// What to say of the keys that are complete if nothing follows.
 #[inline(always)]
-fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> Outcome {
+fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> u64 {
     for slot in 0..SLOTS {
         if let Some(rule) = state.flow.complete(&state.rules, slot)
             && state.judge.refuses(rule)
         {
-            return Outcome::Refused(rule);
+            return REFUSED | u64::from(rule);
         }
     }
-    Outcome::Passed
+    PASSED
 }
 
 /// The tables in the maps. What every step needs is looked up once.

@@ -31,7 +31,12 @@ pub fn curl(scheme: &str, server: &Server) -> Args {
 
 /// curl by name: `--resolve` stands for DNS.
 pub fn curl_to(scheme: &str, server: &Server, path: &str) -> Args {
-    let (host, port) = (pki::HOST, server.port);
+    curl_at(pki::HOST, scheme, server, path)
+}
+
+/// The same, to a server of another name.
+pub fn curl_at(host: &str, scheme: &str, server: &Server, path: &str) -> Args {
+    let port = server.port;
     let resolve = format!("{host}:{port}:{}", server.address().ip());
     let url = format!("{scheme}://{host}:{port}{path}");
     let base = Args::new("curl").args(["-sS", "--fail", "--http1.1", "--resolve", &resolve, "--cacert"]);

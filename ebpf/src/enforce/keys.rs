@@ -69,7 +69,7 @@ pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
     flow.restart(0);
     match scan(flow, bytes, len, Everywhere) {
         Outcome::Passed => None,
-        Outcome::Refused(rule) => Some(rule),
+        Outcome::Refused { rule, .. } => Some(rule),
         Outcome::Unfinished => {
             emit::lost(LossCause::NotJudged);
             None

@@ -29,6 +29,9 @@ use keymoat_abi::{FlowState, LossCause, Source, enforce::Gate, event::flags, sta
 const CREATE: u64 = 1; // BPF_SK_STORAGE_GET_F_CREATE
 /// TLS records of one message among which the first one of a connection's plaintext is looked for.
 const RECORDS: u32 = 8;
+/// Bytes of a refused message that the agent is shown, and how many of them come before the end of the key.
+const SHOWN: u64 = 64 * 1024;
+const SHOWN_BEFORE: u64 = 48 * 1024;
 
 /// Has the writes on a connection judged from now on.
 #[inline(always)]
@@ -121,9 +124,10 @@ impl Message {
                 emit::lost(LossCause::NotJudged);
                 false
             }
-            Outcome::Refused(rule) => {
-                let write = self.write(ctx, state, state.sent, rule);
-                emit::write(&write, KernelMemory(self.data));
+            Outcome::Refused { rule, within } => {
+                let from = within.saturating_sub(SHOWN_BEFORE);
+                let write = self.write(ctx, state, from, rule);
+                emit::write(&write, KernelMemory(self.data.wrapping_add(from)));
                 true
             }
         }
@@ -179,14 +183,16 @@ impl Message {
     }
 
     #[inline(always)]
-    fn write(self, ctx: &SkMsgContext, state: &FlowState, offset: u64, rule: u16) -> Write {
+    fn write(self, ctx: &SkMsgContext, state: &FlowState, from: u64, rule: u16) -> Write {
+        let left = self.len.saturating_sub(from);
+        let shown = if left > SHOWN { SHOWN } else { left };
         Write {
             source: Source::Tcp,
             flags: flags::REFUSED,
             rule,
-            total: self.len,
-            readable: self.len,
-            offset,
+            total: shown,
+            readable: shown,
+            offset: state.sent.wrapping_add(from),
             cookie: state.cookie,
             context: 0,
             pid_tgid: self.pid_tgid,
@@ -216,7 +222,6 @@ fn ends(msg: *const sk_msg_md) -> Ends {
 struct KernelMemory(u64);
 
 impl Bytes for KernelMemory {
-    /// Of what is refused 64 KiB are shown.
     const FULL_RECORDS: u32 = 0;
 
     #[inline(always)]

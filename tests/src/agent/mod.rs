@@ -164,6 +164,13 @@ impl Agent {
         })
     }
 
+    /// Waits for a finding that says that this process was refused.
+    pub fn expect_refused(&self, pid: u32) -> Finding {
+        let fits = |finding: &&Finding| finding.process.pid == pid && finding.action == "blocked";
+        self.wait(env::seconds(10.0), |said| said.findings().find(fits).cloned())
+            .unwrap_or_else(|why| panic!("process {pid} was not refused: {why}\n{}", self.report()))
+    }
+
     /// The same, and nothing else is ever said about this key.
     pub fn expect_once(&self, expect: &Expect, key: &FakeKey) -> Finding {
         let finding = self.expect(expect);
@@ -234,7 +241,8 @@ impl Agent {
         let strange: Vec<_> = said
             .findings()
             .filter(|finding| finding.destination.ip.is_some_and(ours))
-            .filter(|finding| !FakeKey::is_known(&finding.secret.fingerprint))
+            // A part of a key can be refused as a key of another kind.
+            .filter(|finding| !FakeKey::is_known(&finding.secret.fingerprint) && finding.action != "blocked")
             .collect();
         assert!(strange.is_empty(), "findings of keys nobody sent: {strange:#?}");
     }
@@ -324,6 +332,12 @@ impl Agent {
         }
         self.signal(Signal::KILL);
         self.wait_for_end().unwrap_or_else(|why| panic!("cannot be killed: {why}"))
+    }
+
+    /// Ends the agent without asking it, as the kernel does when memory runs out.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.wait_for_end().unwrap_or_else(|why| panic!("cannot be killed: {why}"));
     }
 
     fn wait_for_end(&self) -> Result<ExitStatus, String> {

@@ -169,6 +169,11 @@ impl Server {
         })
     }
 
+    /// Everything received so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Fails if `needle` was ever received, in a request or a part of one.
     pub fn assert_never(&self, needle: &[u8]) {
         let received = self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner);
@@ -184,10 +189,6 @@ impl Server {
         self.inbox.wait(enough).unwrap_or_else(|all| {
             panic!("the server on port {} received {} of {count}", self.port, all.len())
         });
-    }
-
-    pub fn received(&self) -> Vec<Received> {
-        self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

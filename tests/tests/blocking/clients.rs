@@ -1,0 +1,74 @@
+//! Real clients: a key away from home is refused, the client ends by itself, the same request without it is served.
+
+use keymoat_tests::cases::{Case, Invocation};
+use keymoat_tests::commands::*;
+use keymoat_tests::programs::{self, Linked};
+use keymoat_tests::{
+    Agent, Client, Expect, FakeKey, Options, Server, http1_clients, pki, protocol_clients, refused,
+};
+
+http1_clients!(refused);
+protocol_clients!(refused);
+
+/// What the kernel does not undo leaves, and is found then.
+fn is_late(client: impl Fn(&Server, &FakeKey) -> Invocation, expect: impl Fn(Expect) -> Expect) {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let Invocation { command, input } = client(&server, &key);
+    let client = Client::run_with(command, &input);
+    server.wait_for_count(1);
+    let finding = agent.expect_once(&expect(Expect::key(&key).action("late").pid(client.pid)), &key);
+    assert_eq!(finding.enforcement, None);
+}
+
+#[test]
+fn a_compressed_key_is_found_late() {
+    is_late(
+        |server, key| python("telemetry", Some(key)).args([url("https", server)]).done(),
+        |it| it.location("body > gzip > json:env.API_KEY"),
+    );
+}
+
+#[test]
+fn an_encoded_key_is_found_late() {
+    is_late(
+        |server, key| curl("https", server).args(["-d", &base64(&base64(key.reveal()))]).done(),
+        |it| it.location("body > base64 > base64"),
+    );
+}
+
+#[test]
+fn a_key_on_its_usual_way_home_passes() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let command =
+        curl_at(pki::ANTHROPIC, "https", &server, "/v1/messages").args(header("x-api-key: ", Some(&key)));
+    let client = Client::run(command.command);
+    server.wait_for(key.reveal().as_bytes());
+    let wanted = Expect::key(&key).action("allowed").pid(client.pid).host(pki::ANTHROPIC, "sni");
+    agent.expect_once(&wanted, &key);
+}
+
+#[test]
+fn a_key_of_another_vendor_is_refused_there() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::openai());
+    let command =
+        curl_at(pki::ANTHROPIC, "https", &server, "/v1/messages").args(header("x-api-key: ", Some(&key)));
+    let client = Client::start(command.command).end();
+    assert!(!client.status.success());
+    agent.expect(&Expect::key(&key).action("blocked").host(pki::ANTHROPIC, "sni"));
+    server.assert_never(key.reveal().as_bytes());
+}
+
+#[test]
+fn what_was_refused_is_explained_with_the_command_that_allows_it() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let client = Client::start(curl("https", &server).args(header("x-api-key: ", Some(&key))).command).end();
+    assert!(client.stderr.contains("Permission denied"), "an ordinary error: {}", client.stderr);
+    let finding = agent.expect(&Expect::key(&key).action("blocked"));
+    let command = format!("keymoat allow anthropic-api-key --to {} --for 1h", pki::HOST);
+    assert!(finding.explanation.contains("was stopped before it left"), "{}", finding.explanation);
+    assert!(finding.explanation.contains(&command), "{}", finding.explanation);
+}

@@ -1,0 +1,8 @@
+//! Block mode: what carries a key is refused, in the very call that sends it, and everything else is served.
+//!
+//! A leak is what the receiver has; so every test looks at the receiver's bytes.
+
+mod clients;
+mod life;
+mod right_connection;
+mod writes;

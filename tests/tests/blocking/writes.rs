@@ -1,0 +1,112 @@
+//! Every system call that sends, in the clear: the call that completes a key is refused.
+
+use keymoat_tests::programs::{Linked, km_client, openssl_client};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+
+macro_rules! refused_calls {
+    ($module:ident, $server:expr, $kind:literal, $($name:ident => $call:literal,)*) => {
+        mod $module {
+            use super::*;
+            $(#[test]
+            fn $name() {
+                is_refused($call, $kind, &$server);
+                is_served($call, &$server);
+            })*
+        }
+    };
+}
+
+refused_calls! { tcp, Server::sink(), "tcp",
+    write => "write",
+    writev => "writev",
+    send => "send",
+    sendto => "sendto",
+    sendmsg => "sendmsg",
+    sendmmsg => "sendmmsg",
+    sendfile => "sendfile",
+    splice => "splice",
+    vmsplice => "vmsplice",
+    zerocopy => "zerocopy",
+    io_uring_send => "uring-send",
+    io_uring_write => "uring-write",
+    io_uring_sendmsg => "uring-sendmsg",
+}
+
+refused_calls! { udp, Server::udp(), "udp",
+    write => "udp-write",
+    writev => "udp-writev",
+    send => "udp-send",
+    sendto => "udpto-sendto",
+    sendmsg => "udp-sendmsg",
+    sendmsg_with_address => "udpto-sendmsg",
+    sendmmsg => "udp-sendmmsg",
+    sendmmsg_with_address => "udpto-sendmmsg",
+    io_uring_send => "udp-uring-send",
+    io_uring_sendmsg => "udp-uring-sendmsg",
+}
+
+/// Three writes, the key in the last: calls taking several buffers or messages have several.
+fn note(text: &str) -> Script {
+    Script::of("first ").then("second ").then(format!("key={text} end\n"))
+}
+
+fn is_refused(call: &str, kind: &str, server: &Server) {
+    let agent = Agent::shared_as(&Options::blocking());
+    for address in [server.address(), server.address6()] {
+        let key = FakeKey::anthropic();
+        let client = Client::start(km_client(call, address, &note(key.reveal()).save())).end();
+        assert_eq!(client.status.signal(), None, "killed: {}", client.stderr);
+        let wanted = Expect::key(&key).action("blocked").kind(kind).pid(client.pid).to(address);
+        agent.expect(&wanted);
+        server.assert_never(key.reveal().as_bytes());
+    }
+}
+
+fn is_served(call: &str, server: &Server) {
+    let agent = Agent::shared_as(&Options::blocking());
+    for address in [server.address(), server.address6()] {
+        let client = Client::run(km_client(call, address, &note("nothing-secret").save()));
+        agent.assert_clean(server, client.pid);
+    }
+    server.wait_for(b"nothing-secret");
+}
+
+/// Keys cut at every so many bytes over two writes. Each on a connection of its own: a refused one is dead.
+fn refuses_split_keys(client: impl Fn(&Server, &Script) -> Command, server: impl Fn() -> Server) {
+    let agent = Agent::shared_as(&Options::blocking());
+    let length = FakeKey::anthropic().reveal().len();
+    for offset in (1..length).step_by(9) {
+        let (key, server) = (FakeKey::anthropic(), server());
+        let (head, tail) = key.reveal().split_at(offset);
+        let script = Script::of(format!("token {head}")).then(format!("{tail}\n"));
+        let client = Client::start(client(&server, &script)).end();
+        assert_eq!(client.status.signal(), None, "killed: {}", client.stderr);
+        agent.expect_refused(client.pid);
+        server.assert_never(key.reveal().as_bytes());
+    }
+}
+
+#[test]
+fn a_key_cut_over_two_writes() {
+    refuses_split_keys(|server, script| km_client("write", server.address(), &script.save()), Server::sink);
+}
+
+#[test]
+fn a_key_cut_over_two_tls_writes() {
+    let client = |server: &Server, script: &Script| {
+        openssl_client(Linked::Shared, server.address(), pki::HOST, &script.save())
+    };
+    refuses_split_keys(client, Server::tls_sink);
+}
+
+#[test]
+fn a_key_at_the_end_of_a_mebibyte() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::sink(), FakeKey::anthropic());
+    let text = format!("{} {}\n", ".".repeat(1024 * 1024), key.reveal());
+    let client = Client::start(km_client("write", server.address(), &Script::of(text).save())).end();
+    agent.expect_refused(client.pid);
+    server.assert_never(key.reveal().as_bytes());
+}
