@@ -38,7 +38,14 @@ const SYSCALL_PROGRAMS: &[(&str, &[&str])] = &[
 ];
 
 /// Programs attached by `discover` to functions of TLS libraries.
-pub const TLS_PROGRAMS: &[&str] = &["openssl_write", "openssl_write_ex", "openssl_sendfile", "gnutls_send"];
+pub const TLS_PROGRAMS: &[&str] = &[
+    "openssl_write",
+    "openssl_write_ex",
+    "openssl_handshake",
+    "openssl_sendfile",
+    "gnutls_send",
+    "gnutls_handshake",
+];
 
 /// Programs that only look, and those that do the same and judge what leaves.
 const JUDGING: &[(&str, &str)] = &[

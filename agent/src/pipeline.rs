@@ -239,6 +239,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             tls::Hello::Whole(name) => {
                 flow.hello = Vec::new();
                 flow.sni = name.map(Arc::from);
+                self.tell_carried(flow);
                 let destination =
                     self.reporter.shown(report::destination(&flow.tuple, flow.sni.as_deref(), None));
                 let comm = flow.writer.comm().into_owned();
@@ -248,6 +249,16 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             tls::Hello::Malformed(why) => {
                 tracing::debug!(pid = flow.writer.pid, why, "ClientHello ignored");
                 flow.hello = Vec::new();
+            }
+        }
+    }
+
+    /// The TLS connections that were linked to this socket before its name was known.
+    fn tell_carried(&mut self, socket: &Flow) {
+        for key in &socket.carries {
+            let carried = self.flows.find(*key).and_then(|id| self.flows.get_mut(id));
+            if let Some(carried) = carried.filter(|carried| carried.cookie == socket.cookie) {
+                carried.sni.clone_from(&socket.sni);
             }
         }
     }

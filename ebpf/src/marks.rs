@@ -3,7 +3,8 @@
 //! A TLS library is given plaintext (probe, no socket known) and soon after a record leaves on a socket, on the
 //! same thread: at once for socket BIOs, a little later and possibly interleaved with other connections for
 //! memory BIOs (Node, asyncio). Each thread keeps its last few plaintext writes as marks; a record on a
-//! socket takes the mark it fits.
+//! socket takes the mark it fits. Where the library's handshake call is seen, the first record of the handshake links the two
+//! before any plaintext is written, whatever the lengths.
 
 use crate::{
     bounds::opaque,
@@ -37,7 +38,12 @@ pub struct Mark {
 pub struct Marks {
     slots: [Mark; SLOTS as usize],
     next: u64,
+    /// The connection whose handshake began and of which no record left yet; [`SEVERAL`] if there are more.
+    greeting: u64,
 }
+
+/// No address of a connection object.
+const SEVERAL: u64 = 1;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -78,6 +84,39 @@ pub fn add(pid_tgid: u64, context: u64, buffer: u64, len: u64, first: bool) -> b
     marks.next += 1;
     *slot(marks, next) = Mark { context, buffer, len, left: len, first: first.into() };
     false
+}
+
+/// A handshake goes on: if it is the first that is heard of this connection, the next handshake record of the thread is its.
+#[inline(always)]
+pub fn greet(pid_tgid: u64, context: u64) {
+    let key = ContextKey { tgid: pid_tgid >> 32, context };
+    // SAFETY: a value in the map.
+    if CONTEXTS.get_ptr(&key).is_some_and(|known| unsafe { (*known).cookie != 0 }) {
+        return;
+    }
+    let Some(marks) = of_thread_or_new(pid_tgid) else { return emit::lost(LossCause::TlsStateFull) };
+    // SAFETY: a value in the map, touched only by its own thread.
+    let marks = unsafe { &mut *marks };
+    if marks.greeting != context {
+        marks.greeting = if marks.greeting == 0 { context } else { SEVERAL };
+    }
+}
+
+/// The first handshake record leaves on `flow`'s socket: links the thread's new TLS connection to it, if there is one only.
+#[inline(always)]
+pub fn take_greeting(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64) {
+    let Some(marks) = of_thread(pid_tgid) else { return };
+    // SAFETY: a value in the map, touched only by its own thread.
+    let context = unsafe { core::mem::take(&mut (*marks).greeting) };
+    if context <= SEVERAL || flow.context != 0 {
+        return;
+    }
+    let key = ContextKey { tgid: pid_tgid >> 32, context };
+    if CONTEXTS.get_ptr(&key).is_none() && CONTEXTS.insert(&key, &Context { sent: 0, cookie: 0 }, 0).is_err()
+    {
+        return emit::lost(LossCause::TlsStateFull);
+    }
+    link(flow, tuple, pid_tgid, context);
 }
 
 /// The slot with this number, counted round and round.

@@ -39,6 +39,11 @@ impl Record {
     }
 
     #[inline(always)]
+    pub fn is_handshake(self) -> bool {
+        self.kind == HANDSHAKE
+    }
+
+    #[inline(always)]
     pub fn is_application_data(self) -> bool {
         self.kind == APPLICATION_DATA
     }

@@ -146,7 +146,7 @@ impl Agent {
                 kernel.verdicts()?,
                 policy.clone(),
                 Arc::clone(&detector),
-                rules.grades().to_vec(),
+                &rules,
                 config.exceptions_file.clone(),
             )?),
             None => None,

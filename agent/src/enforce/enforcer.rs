@@ -6,7 +6,8 @@ use super::verdicts::Verdicts;
 use crate::loader::LoadError;
 use jiff::Timestamp;
 use keymoat_detect::policy::{Permits, Policy};
-use keymoat_detect::{Detector, Grade};
+use keymoat_detect::{Detector, Grade, KernelRules};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ pub struct Enforcer {
     judge: Judge,
     detector: Arc<Detector>,
     grades: Vec<Grade>,
+    /// By rule: those that the kernel tells of its keys.
+    told_together: Vec<BTreeSet<usize>>,
     /// The policy of the configuration.
     policy: Policy,
     exceptions: PathBuf,
@@ -33,12 +36,15 @@ impl Enforcer {
         verdicts: Verdicts,
         policy: Policy,
         detector: Arc<Detector>,
-        grades: Vec<Grade>,
+        compiled: &KernelRules,
         exceptions: PathBuf,
     ) -> Result<Self, LoadError> {
         let judge = Judge::detecting(policy.clone());
+        let grades = compiled.grades().to_vec();
+        let told_together = compiled.told_together(detector.rules());
         let (read, applied) = (Exceptions::default(), Permits::default());
-        let mut enforcer = Self { verdicts, judge, detector, grades, policy, exceptions, read, applied };
+        let mut enforcer =
+            Self { verdicts, judge, detector, grades, told_together, policy, exceptions, read, applied };
         let now = Timestamp::now();
         for entry in enforcer.policy.permits(enforcer.detector.rules(), now).beyond {
             tracing::warn!(
@@ -88,7 +94,7 @@ impl Enforcer {
     }
 
     fn apply(&mut self, policy: Policy, now: Timestamp) -> Result<(), LoadError> {
-        let permits = policy.permits(self.detector.rules(), now);
+        let permits = policy.permits(self.detector.rules(), now).broadened(&self.told_together);
         if permits == self.applied {
             return Ok(());
         }

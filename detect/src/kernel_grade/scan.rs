@@ -1,7 +1,9 @@
 //! The kernel's matcher, run in userspace: what the tests hold against the full engine.
 
 use super::KernelRules;
+use crate::rules::RuleSet;
 use keymoat_abi::scan::{Flow, SLOTS, Step, step};
+use std::collections::BTreeSet;
 
 impl KernelRules {
     /// Scans one write of a flow. `found` is called with the rule (its place in the set) of every key that ended in it, and
@@ -23,6 +25,22 @@ impl KernelRules {
                 }
             }
         }
+    }
+
+    /// For each rule, the rules that the matcher tells of its keys, by its own samples. The full engine picks one of several that
+    /// fit; the matcher tells them all, so what is permitted to one has to be permitted to all.
+    pub fn told_together(&self, rules: &RuleSet) -> Vec<BTreeSet<usize>> {
+        rules.rules().iter().map(|rule| self.told(&rule.positives)).collect()
+    }
+
+    fn told(&self, texts: &[String]) -> BTreeSet<usize> {
+        let mut told = BTreeSet::new();
+        for text in texts {
+            let mut flow = Flow::NEW;
+            self.write(&mut flow, text.as_bytes(), &mut |rule, _| drop(told.insert(rule.into())));
+            told.extend(self.complete(&flow).map(usize::from));
+        }
+        told
     }
 
     /// The rules of the keys that are complete if the last write was the flow's last.

@@ -19,6 +19,8 @@ pub struct Permits {
     pub refused: BTreeSet<usize>,
     /// By host pattern (`docs/rules.md`, `home`): rules whose keys may go there over TLS.
     pub hosts: BTreeMap<String, BTreeSet<usize>>,
+    /// Rules whose keys the user's policy lets pass everywhere.
+    pub released: BTreeSet<usize>,
     /// Entries of the user's policy that rest on more than a rule and a host: nothing is refused or let pass because of them.
     pub beyond: BTreeSet<String>,
 }
@@ -41,6 +43,9 @@ impl Policy {
             match (entry.reach(), entry.action) {
                 (Reach::Everywhere, action) => {
                     refused = action == Action::Block;
+                    if !refused {
+                        permits.released.insert(number);
+                    }
                     // Nothing after this entry applies, keymoat's own judgement included.
                     home = false;
                     break;
@@ -64,6 +69,17 @@ impl Policy {
 }
 
 impl Permits {
+    /// Has what one rule is permitted permitted to all that are told of its keys: of overlapping matches the kernel tells each.
+    #[must_use]
+    pub fn broadened(&self, told_together: &[BTreeSet<usize>]) -> Self {
+        let with = |rule: &usize| told_together.get(*rule).into_iter().flatten().copied().chain([*rule]);
+        let hosts =
+            self.hosts.iter().map(|(host, rules)| (host.clone(), rules.iter().flat_map(with).collect()));
+        let released: BTreeSet<usize> = self.released.iter().flat_map(with).collect();
+        let refused = self.refused.difference(&released).copied().collect();
+        Self { refused, hosts: hosts.collect(), released, beyond: self.beyond.clone() }
+    }
+
     fn at<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>, rule: usize) {
         for pattern in patterns {
             self.hosts.entry(pattern.to_owned()).or_default().insert(rule);
@@ -156,6 +172,18 @@ mod tests {
             assert_eq!(permits.beyond, BTreeSet::from(["a".to_owned()]), "{condition}");
             assert_eq!((&permits.refused, &permits.hosts), (&plain.refused, &plain.hosts));
         }
+    }
+
+    #[test]
+    fn what_is_told_together_is_permitted_together() {
+        let hosts = BTreeMap::from([
+            ("a.test".to_owned(), BTreeSet::from([0, 2])),
+            ("b.test".to_owned(), BTreeSet::from([1])),
+        ]);
+        let permits = Permits { hosts, ..Permits::default() };
+        let broadened = permits.broadened(&[BTreeSet::from([0, 3]), BTreeSet::from([1]), BTreeSet::new()]);
+        assert_eq!(broadened.hosts["a.test"], BTreeSet::from([0, 2, 3]));
+        assert_eq!(broadened.hosts["b.test"], BTreeSet::from([1]));
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Message {
                 Some(record) if record.is_client_hello() => {
                     gate.kind = kind::TLS;
                     sni::read(self.data, self.len, &mut gate.host);
+                    marks::take_greeting(state, &ends(ctx.msg).tuple(state.flags), self.pid_tgid);
                     return false;
                 }
                 // A connection older than the agent.

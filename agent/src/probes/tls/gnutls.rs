@@ -2,15 +2,20 @@
 
 use super::{ProbeSpec, Role, TlsLibrary};
 
-const fn spec(symbol: &'static str) -> ProbeSpec {
-    ProbeSpec { library: TlsLibrary::GnuTls, symbol, program: "gnutls_send", role: Role::Write }
+const fn spec(symbol: &'static str, program: &'static str, role: Role) -> ProbeSpec {
+    ProbeSpec { library: TlsLibrary::GnuTls, symbol, program, role }
+}
+
+const fn send(symbol: &'static str) -> ProbeSpec {
+    spec(symbol, "gnutls_send", Role::Write)
 }
 
 // gnutls_record_send tail-calls gnutls_record_send2 in newer versions; the kernel program knows the second
 // hit of one call by its arguments.
 pub(super) const SPECS: &[ProbeSpec] = &[
-    spec("gnutls_record_send"),
-    spec("gnutls_record_send2"),
-    spec("gnutls_record_send_early_data"),
-    spec("gnutls_record_send_range"),
+    send("gnutls_record_send"),
+    send("gnutls_record_send2"),
+    send("gnutls_record_send_early_data"),
+    send("gnutls_record_send_range"),
+    spec("gnutls_handshake", "gnutls_handshake", Role::Handshake),
 ];

@@ -33,6 +33,8 @@ pub enum TlsLibrary {
 pub enum Role {
     /// (connection, buffer, length): the plaintext is read at the call.
     Write,
+    /// (connection): its first record will be the next one that the thread sends.
+    Handshake,
     /// The plaintext never passes through a buffer of the caller: the call is only counted.
     Count,
 }

@@ -12,6 +12,7 @@ pub(super) const SPECS: &[ProbeSpec] = &[
     spec("SSL_write_ex", "openssl_write_ex", Role::Write),
     spec("SSL_write_ex2", "openssl_write_ex", Role::Write),
     spec("SSL_write_early_data", "openssl_write_ex", Role::Write),
+    spec("SSL_do_handshake", "openssl_handshake", Role::Handshake),
     // Kernel TLS: the file's bytes pass the socket layer as plaintext and are seen there.
     spec("SSL_sendfile", "openssl_sendfile", Role::Count),
 ];

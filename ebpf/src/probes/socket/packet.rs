@@ -323,6 +323,10 @@ fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tupl
         records(ctx, state, fresh, tuple, current);
         return;
     } else if let Some(record) = peek(ctx, fresh.start).and_then(Record::parse) {
+        let is_owners = state.owner >> 32 == current >> 32;
+        if record.is_handshake() && is_owners {
+            marks::take_greeting(state, tuple, current);
+        }
         if record.is_client_hello() {
             flag = flags::CLIENT_HELLO;
             state.kind = kind::TLS;

@@ -1,6 +1,6 @@
 //! GnuTLS.
 
-use super::plaintext;
+use super::{handshake, plaintext};
 use crate::bounds::at_most;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::Source;
@@ -29,5 +29,12 @@ fn send<const JUDGED: bool>(ctx: &ProbeContext) -> u32 {
     };
     // One TLS record is less than one ring record of full size.
     plaintext::<0, JUDGED>(Source::GnuTls, session, data, at_most(len, MAX_RECORD));
+    0
+}
+
+/// `int gnutls_handshake(gnutls_session_t session)`
+#[uprobe]
+pub fn gnutls_handshake(ctx: ProbeContext) -> u32 {
+    ctx.arg::<u64>(0).into_iter().for_each(handshake);
     0
 }

@@ -15,6 +15,16 @@ use crate::{
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use keymoat_abi::{Source, Tuple, event::flags};
 
+/// A handshake of the TLS connection object at `context` begins or goes on.
+#[inline(always)]
+fn handshake(context: u64) {
+    // SAFETY: no arguments.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    if context != 0 && !task::is_agent(pid_tgid) {
+        marks::greet(pid_tgid, context);
+    }
+}
+
 /// `len` bytes at `buffer` were handed to the TLS connection object at `context`. Of one write, `FULL` records of full size
 /// are captured before the last one. `JUDGED`: keys in it are noted, for the socket to refuse its records.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
-use super::plaintext;
+use super::{handshake, plaintext};
 use crate::emit;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::{LossCause, Source};
@@ -34,6 +34,13 @@ pub fn openssl_write_ex(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn openssl_write_ex_judged(ctx: ProbeContext) -> u32 {
     write::<true>(&ctx, |length| length);
+    0
+}
+
+/// `int SSL_do_handshake(SSL *ssl)`, which `SSL_connect` and `SSL_accept` call.
+#[uprobe]
+pub fn openssl_handshake(ctx: ProbeContext) -> u32 {
+    ctx.arg::<u64>(0).into_iter().for_each(handshake);
     0
 }
 
