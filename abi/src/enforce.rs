@@ -3,7 +3,7 @@
 //! A key is refused when its rule is in the set of refused rules and the destination does not permit it. Both are data that
 //! the agent may change at any time; a rule's number is its place in the rule set.
 
-use crate::scan::Flow;
+use crate::scan::Stream;
 
 /// Rules that can be numbered.
 pub const MAX_RULES: usize = RULE_WORDS * 64;
@@ -112,10 +112,10 @@ pub struct Gate {
     pub kind: u8,
     pub reserved: [u8; 3],
     /// Of a connection that is not TLS.
-    pub scan: Flow,
+    pub scan: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 608);
+const _: () = assert!(core::mem::size_of::<Gate>() == 664);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

@@ -13,6 +13,7 @@ pub mod config;
 pub mod decode;
 pub mod enforce;
 pub mod event;
+pub mod http2;
 pub mod loss;
 pub mod scan;
 pub mod state;

@@ -3,7 +3,7 @@
 //! A uprobe sits on a function of this very program, so each call of it is scanned in the kernel.
 
 use aya::maps::Array;
-use keymoat_abi::scan::Flow;
+use keymoat_abi::scan::Stream;
 use keymoat_agent::kernel::TaskOffsets;
 use keymoat_agent::loader::{Kernel, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("instructions: {} in the program, {} walked", size.unwrap_or(0) / 8, walked.unwrap_or(0));
     });
     let keys: Vec<&str> = rules.rules().iter().flat_map(|rule| &rule.positives).map(String::as_str).collect();
-    let mut check = Check { kernel, rules: compiled, flow: Flow::NEW, keys: vec![0; MAX_RULES] };
+    let mut check = Check { kernel, rules: compiled, flow: Stream::NEW, keys: vec![0; MAX_RULES] };
     for (name, text) in texts(&keys) {
         check.run(name, &text)?;
     }
@@ -73,7 +73,7 @@ fn texts(keys: &[&str]) -> [(&'static str, Vec<u8>); 4] {
 struct Check {
     kernel: Kernel,
     rules: KernelRules,
-    flow: Flow,
+    flow: Stream,
     /// By rule: keys found here.
     keys: Vec<u64>,
 }
@@ -92,11 +92,10 @@ impl Check {
 
             let began = Instant::now();
             let keys = &mut self.keys;
-            let mut count =
-                |rule: u16, _at: u64| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
-            self.rules.write(&mut self.flow, black_box(text), &mut count);
+            let mut count = |rule: u16| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
+            self.rules.write_stream(&mut self.flow, black_box(text), &mut count);
             here = here.min(began.elapsed().as_secs_f64() * 1e9);
-            self.rules.complete(&self.flow).for_each(|rule| count(rule, 0));
+            self.rules.complete(self.flow.flow()).for_each(count);
         }
         let kernels: Vec<u64> = self.kernel.with(|ebpf| {
             (0..).take(MAX_RULES).map(|rule| entry(ebpf, "SCAN_CHECK_KEYS", rule)).collect::<Result<_, _>>()

@@ -7,7 +7,8 @@ use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, SkMsg, SockOps, TracePoint, UProbe,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, SkMsg, SockOps, TracePoint,
+    UProbe,
 };
 use aya::{Ebpf, EbpfLoader};
 use keymoat_abi::state::{Descriptor, DescriptorKey};
@@ -46,6 +47,9 @@ pub const TLS_PROGRAMS: &[&str] = &[
     "gnutls_send",
     "gnutls_handshake",
 ];
+
+/// Judges what is written on TCP connections.
+const MESSAGES: &str = "message_egress";
 
 /// Programs that only look, and those that do the same and judge what leaves.
 const JUDGING: &[(&str, &str)] = &[
@@ -242,6 +246,32 @@ impl Kernel {
         Ok(())
     }
 
+    /// Does what leaves get judged?
+    pub fn judges(&self) -> bool {
+        self.judged
+    }
+
+    /// Has the kernel verify every program that judges, and attaches none.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`].
+    pub fn verify_judging(&self) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
+        let failed = |name| move |error| LoadError::Program { name, error };
+        program::<SkMsg>(&mut ebpf, MESSAGES)?.load().map_err(failed(MESSAGES))?;
+        for &(_, name) in JUDGING {
+            let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
+            match program {
+                Program::SockOps(program) => program.load(),
+                Program::CgroupSkb(program) => program.load(),
+                Program::UProbe(program) => program.load(),
+                _ => Ok(()),
+            }
+            .map_err(failed(name))?;
+        }
+        Ok(())
+    }
+
     /// What the programs that judge decide by. Works once.
     ///
     /// # Errors
@@ -296,7 +326,7 @@ fn attach_messages(ebpf: &mut Ebpf) -> Result<(), LoadError> {
         connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
     let connections =
         connections.fd().try_clone().map_err(|error| LoadError::Map { name: map, error: error.into() })?;
-    let name = "message_egress";
+    let name = MESSAGES;
     let messages: &mut SkMsg = program(ebpf, name)?;
     messages
         .load()

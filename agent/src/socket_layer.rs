@@ -25,6 +25,11 @@ pub const SYSCALLS_CANNOT_SEE: &str = "sendfile, splice, io_uring, MSG_ZEROCOPY 
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
+    #[error(
+        "this kernel cannot refuse what leaves, so `--mode block` is not to be had here; `keymoat doctor` says what it lacks \
+         (Linux 5.17 or later is needed), `--mode detect` reports: {0}"
+    )]
+    CannotRefuse(#[source] Box<LayerError>),
     #[error("cgroup v2 is not mounted; mount it with: mount -t cgroup2 none /sys/fs/cgroup/unified")]
     NoCgroup,
     #[error("the socket programs were refused: {0}")]
@@ -55,6 +60,11 @@ pub fn attach(
     wish: Wish,
     wanted: Wanted,
 ) -> Result<(SocketLayer, Adopted), LayerError> {
+    if kernel.judges() {
+        // What watches system calls sees too little and refuses nothing.
+        return attach_sockets(kernel, sockets, wanted)
+            .map_err(|error| LayerError::CannotRefuse(Box::new(error)));
+    }
     match wish {
         Wish::Sockets => attach_sockets(kernel, sockets, wanted),
         Wish::Syscalls => attach_syscalls(kernel, sockets, wanted),

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use keymoat_abi::{
     Config, FlowState, LossCause,
     enforce::{Gate, HOST_BYTES, Keys, RuleBits},
-    scan::{Anchor, BLOCK, Flow, GLUE_WORDS, Header, Token, WINDOW_WORDS},
+    scan::{Anchor, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
 
@@ -115,20 +115,20 @@ pub static NO_KEYS: Array<Keys> = Array::with_max_entries(1, 0);
 
 /// How far the plaintext of a TLS connection was scanned. Written by the TLS probes. The agent sets its size at load.
 #[map]
-pub static TLS_SCANS: LruHashMap<crate::marks::ContextKey, Flow> = LruHashMap::with_max_entries(1, 0);
+pub static TLS_SCANS: LruHashMap<crate::marks::ContextKey, Stream> = LruHashMap::with_max_entries(1, 0);
 
 /// The same for datagrams, by thread: each begins anew. Written by `packet_egress_judged`. The agent sets its size at load.
 #[map]
-pub static DATAGRAM_SCANS: LruHashMap<u64, Flow> = LruHashMap::with_max_entries(1, 0);
+pub static DATAGRAM_SCANS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 
 /// Scans of nothing, to insert from. Never written.
 #[map]
-pub static NO_SCAN: Array<Flow> = Array::with_max_entries(1, 0);
+pub static NO_SCAN: Array<Stream> = Array::with_max_entries(1, 0);
 
 /// Of `scan_check` only: the flow; nanoseconds and whether the scan came to its end; keys by rule. Written by it, read by the
 /// example `scan_in_kernel`.
 #[map]
-pub static SCAN_CHECK_FLOW: Array<Flow> = Array::with_max_entries(1, 0);
+pub static SCAN_CHECK_FLOW: Array<Stream> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_CHECK: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 #[map]

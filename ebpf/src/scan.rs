@@ -6,7 +6,9 @@
 use crate::{bounds::at_most, emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use keymoat_abi::scan::{Anchor, BLOCK, CHUNK, Flow, Header, SLOTS, Step, Tables, Token, WINDOW_WORDS, step};
+use keymoat_abi::scan::{
+    Anchor, BLOCK, CHUNK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
+};
 
 /// What a scan ended with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,23 +26,20 @@ pub trait Judge: Copy {
     fn refuses(&self, rule: u16) -> bool;
 }
 
-/// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte.
-const STEPS_PER_BYTE: u64 = 4;
+/// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte,
+/// coded fields of HTTP/2 up to four.
+const STEPS_PER_BYTE: u64 = 8;
 const STEPS: u64 = 4096;
 /// The kernel's own limit.
 const MAX_STEPS: u64 = 1 << 23;
 
-/// Scans `len` bytes of a flow. The judge is asked about every key that ends in them, and about those that are complete if
+/// Scans a write of `len` bytes. The judge is asked about every key that ends in it, and about those that are complete if
 /// nothing follows: the write that completes a key is the one to refuse.
 #[inline(always)]
-pub fn scan<B: Bytes, J: Judge>(flow: &mut Flow, bytes: B, len: u64, judge: J) -> Outcome {
+pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
     let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
-    let generation = rules.header.generation;
-    if !flow.belongs_to(generation) {
-        flow.restart(generation);
-    }
-    let begin = flow.given();
-    let mut state = State { flow, rules, bytes, judge, begin, len, end: UNFINISHED };
+    stream.begin(rules.header.generation, &Write(bytes), len);
+    let mut state = State { stream, rules, bytes: Write(bytes), judge, end: UNFINISHED };
     let steps = at_most(len, MAX_STEPS / STEPS_PER_BYTE - STEPS) * STEPS_PER_BYTE + STEPS;
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
@@ -49,19 +48,16 @@ pub fn scan<B: Bytes, J: Judge>(flow: &mut Flow, bytes: B, len: u64, judge: J) -
     match state.end {
         UNFINISHED => Outcome::Unfinished,
         PASSED => Outcome::Passed,
-        refused => Outcome::Refused { rule: refused as u16, within: state.taken() },
+        refused => Outcome::Refused { rule: refused as u16, within: state.stream.taken() },
     }
 }
 
 /// A scan between two steps.
 struct State<'a, B, J> {
-    flow: &'a mut Flow,
+    stream: &'a mut Stream,
     rules: Rules<'a>,
-    bytes: B,
+    bytes: Write<B>,
     judge: J,
-    /// What the flow had been given before.
-    begin: u64,
-    len: u64,
     /// [`UNFINISHED`], [`PASSED`], or [`REFUSED`] and the rule. A number: the compiler copies an enum with what is between its
     /// fields, which nobody wrote and the verifier lets nobody read.
     end: u64,
@@ -71,12 +67,15 @@ const UNFINISHED: u64 = 0;
 const PASSED: u64 = 1;
 const REFUSED: u64 = 1 << 16;
 
-impl<B, J> State<'_, B, J> {
-    /// Bytes given to the flow, of `len`. Counted by the flow, which lies in a map: a counter on the stack has another value
-    /// known to the verifier in every round, so that it would walk each round on its own.
+/// The bytes of a write, as the matcher takes them.
+#[derive(Clone, Copy)]
+struct Write<B>(B);
+
+impl<B: Bytes> Source for Write<B> {
     #[inline(always)]
-    fn taken(&self) -> u64 {
-        self.flow.given().wrapping_sub(self.begin)
+    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe { self.0.copy(to, from, at_most(len, CHUNK as u64)).is_ok() }
     }
 }
 
@@ -84,43 +83,26 @@ impl<B, J> State<'_, B, J> {
 extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, J>) -> i64 {
     // SAFETY: what `scan` gave to the helper.
     let state = unsafe { &mut *state };
-    let last = state.taken() >= state.len;
-    match step(state.flow, &state.rules, last) {
+    match state.stream.step(&state.rules) {
         Step::More => 0,
         Step::Hit(rule) if state.judge.refuses(rule) => {
             state.end = REFUSED | u64::from(rule);
             1
         }
         Step::Hit(_) => 0,
-        Step::Starved if last => {
+        Step::Starved if state.stream.is_taken() => {
             state.end = at_the_end(state);
             1
         }
-        Step::Starved => i64::from(!refill(state)),
+        Step::Starved => i64::from(!state.stream.refill(&state.bytes)),
     }
-}
-
-/// Gives the flow the next bytes. False if they cannot be read.
-#[inline(always)]
-fn refill<B: Bytes, J>(state: &mut State<'_, B, J>) -> bool {
-    let taken = state.taken();
-    let left = state.len.wrapping_sub(taken);
-    let room = state.flow.room() as u64;
-    let len = at_most(if left < room { left } else { room }, CHUNK as u64);
-    // SAFETY: behind `next_place` there is room for a chunk.
-    let copied = unsafe {
-        let to = state.flow.bytes().add(state.flow.next_place());
-        state.bytes.copy(to, taken, len)
-    };
-    state.flow.written(len as usize);
-    copied.is_ok()
 }
 
 /// What to say of the keys that are complete if nothing follows.
 #[inline(always)]
 fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> u64 {
     for slot in 0..SLOTS {
-        if let Some(rule) = state.flow.complete(&state.rules, slot)
+        if let Some(rule) = state.stream.flow().complete(&state.rules, slot)
             && state.judge.refuses(rule)
         {
             return REFUSED | u64::from(rule);

@@ -16,10 +16,12 @@ mod boundary;
 mod filter;
 mod flow;
 mod step;
+mod stream;
 mod tables;
 
 pub use boundary::{LOOK_BEHIND, left_is_free};
 pub use filter::{SHORTEST, WINDOW_WORDS, window_place};
 pub use flow::{CHUNK, Flow, MAX_BACK, SLOTS, Slot};
 pub use step::{Step, step};
+pub use stream::{Source, Stream};
 pub use tables::{Anchor, BLOCK, DEAD, GLUE_WORDS, HIT, Header, NO_ANCHOR, START, Tables, Token};

@@ -1,11 +1,13 @@
 //! Each capability, tried out.
 
-use super::{Check, Outcome};
+use super::{Check, Enforcement, EnforcementMethod, Outcome};
 use crate::discover;
+use crate::enforce::Method;
 use crate::kernel::{TaskOffsets, btf, cgroup, rcu};
 use crate::loader::{Kernel, LoadError, Settings};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
+use keymoat_detect::RuleTables;
 
 pub const TLS: &str = "tls-probes";
 
@@ -138,15 +140,50 @@ fn quick_attach() -> Check {
     )
 }
 
+/// What `--mode block` would refuse with: its programs are verified, none is attached.
+pub fn enforcement() -> Enforcement {
+    let none = |reason: String| Enforcement { chosen: None, reason, methods: methods(false) };
+    if cgroup::v2_mount().is_none() {
+        return none("cgroup v2 is not mounted".to_owned());
+    }
+    let tried =
+        Kernel::load(settings(), Some(&RuleTables::default())).and_then(|kernel| kernel.verify_judging());
+    match tried {
+        Ok(()) => Enforcement {
+            chosen: Some(Method::SkMsg.name().to_owned()),
+            reason: "with `--mode block`".to_owned(),
+            methods: methods(true),
+        },
+        Err(error) => none(format!(
+            "the kernel refuses the programs, it takes Linux 5.17 or later: {}",
+            first_line(&error)
+        )),
+    }
+}
+
+fn methods(available: bool) -> Vec<EnforcementMethod> {
+    let refuses = [
+        (Method::SkMsg, "TCP, TLS or not: the write fails with EACCES, the connection is ended"),
+        (Method::CgroupSkb, "UDP: the call fails with EPERM"),
+    ];
+    refuses.map(|(method, refuses)| EnforcementMethod { name: method.name(), available, refuses }).into()
+}
+
+fn first_line(error: &LoadError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+fn settings() -> Settings {
+    let task = TaskOffsets::read().unwrap_or_default();
+    Settings { include_loopback: false, accepted_connections: true, ring_bytes: RING_BYTES, task }
+}
+
 /// The kernel programs, loaded for the moment.
 struct Trial(Kernel);
 
 impl Trial {
     fn start() -> Result<Self, LoadError> {
-        let task = TaskOffsets::read().unwrap_or_default();
-        let settings =
-            Settings { include_loopback: false, accepted_connections: true, ring_bytes: RING_BYTES, task };
-        Kernel::load(settings, None).map(Self)
+        Kernel::load(settings(), None).map(Self)
     }
 
     fn run(&self, checks: &mut Vec<Check>) -> Option<SocketLayer> {

@@ -51,8 +51,18 @@ pub enum Outcome {
 /// What would refuse a write.
 #[derive(Debug, Serialize)]
 pub struct Enforcement {
+    /// For TCP and TLS; none: nothing can be refused on this host.
     pub chosen: Option<String>,
-    pub reason: &'static str,
+    pub reason: String,
+    pub methods: Vec<EnforcementMethod>,
+}
+
+/// One way to refuse, and whether this kernel can.
+#[derive(Debug, Serialize)]
+pub struct EnforcementMethod {
+    pub name: &'static str,
+    pub available: bool,
+    pub refuses: &'static str,
 }
 
 impl Report {
@@ -65,7 +75,7 @@ impl Report {
             architecture: std::env::consts::ARCH,
             checks,
             socket_layer,
-            enforcement: Enforcement { chosen: None, reason: "this version detects only" },
+            enforcement: checks::enforcement(),
             libraries: discover::survey(Counters::default()).unwrap_or_default(),
             agent: status::read(Path::new(DEFAULT_STATUS_FILE)),
         }

@@ -22,6 +22,9 @@ pub fn render(report: &Report) -> String {
     let enforcement = report.enforcement.chosen.as_deref().unwrap_or("none");
     let _ = writeln!(text, "\nSockets:      {layer}");
     let _ = writeln!(text, "Enforcement:  {enforcement} ({})", report.enforcement.reason);
+    for method in report.enforcement.methods.iter().filter(|method| method.available) {
+        let _ = writeln!(text, "              {}: {}", method.name, method.refuses);
+    }
     let _ = writeln!(text, "\nTLS libraries\n{}", libraries(&report.libraries));
     match &report.agent {
         None => text.push_str("\nNo agent is running here: start one with `keymoat agent`.\n"),

@@ -2,7 +2,7 @@
 
 use super::KernelRules;
 use crate::rules::RuleSet;
-use keymoat_abi::scan::{Flow, SLOTS, Step, step};
+use keymoat_abi::scan::{Flow, SLOTS, Source, Step, Stream, step};
 use std::collections::BTreeSet;
 
 impl KernelRules {
@@ -27,6 +27,20 @@ impl KernelRules {
         }
     }
 
+    /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it.
+    pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16)) {
+        let (source, len) = (Slice(bytes), bytes.len() as u64);
+        stream.begin(self.tables.header.generation, &source, len);
+        loop {
+            match stream.step(&self.tables) {
+                Step::More => {}
+                Step::Hit(rule) => found(rule),
+                Step::Starved if stream.is_taken() => return,
+                Step::Starved => drop(stream.refill(&source)),
+            }
+        }
+    }
+
     /// For each rule, the rules that the matcher tells of its keys, by its own samples. The full engine picks one of several that
     /// fit; the matcher tells them all, so what is permitted to one has to be permitted to all.
     pub fn told_together(&self, rules: &RuleSet) -> Vec<BTreeSet<usize>> {
@@ -37,7 +51,9 @@ impl KernelRules {
         let mut told = BTreeSet::new();
         for text in texts {
             let mut flow = Flow::NEW;
-            self.write(&mut flow, text.as_bytes(), &mut |rule, _| drop(told.insert(rule.into())));
+            self.write(&mut flow, text.as_bytes(), &mut |rule, _| {
+                told.insert(usize::from(rule));
+            });
             told.extend(self.complete(&flow).map(usize::from));
         }
         told
@@ -46,5 +62,18 @@ impl KernelRules {
     /// The rules of the keys that are complete if the last write was the flow's last.
     pub fn complete(&self, flow: &Flow) -> impl Iterator<Item = u16> {
         (0..SLOTS).filter_map(|slot| flow.complete(&self.tables, slot))
+    }
+}
+
+struct Slice<'a>(&'a [u8]);
+
+impl Source for Slice<'_> {
+    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool {
+        let part = usize::try_from(from).ok().and_then(|from| self.0.get(from..)?.get(..len as usize));
+        if let Some(part) = part {
+            // SAFETY: by this function's contract there is room, and it is not this slice's own memory.
+            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
+        }
+        part.is_some()
     }
 }

@@ -15,7 +15,7 @@ use aya_ebpf::maps::LruHashMap;
 use keymoat_abi::{
     LossCause,
     enforce::{HostKey, RuleBits},
-    scan::Flow,
+    scan::Stream,
 };
 
 /// Keys that no socket took in this time never will: 10 s.
@@ -66,7 +66,7 @@ pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
     let flow = of(&DATAGRAM_SCANS, &pid_tgid)?;
     // SAFETY: a value in the map; a thread sends one datagram at a time.
     let flow = unsafe { &mut *flow };
-    flow.restart(0);
+    flow.restart();
     match scan(flow, bytes, len, Everywhere) {
         Outcome::Passed => None,
         Outcome::Refused { rule, .. } => Some(rule),
@@ -79,7 +79,7 @@ pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
 
 /// The scan with this key; a new one if there is none.
 #[inline(always)]
-fn of<K>(scans: &LruHashMap<K, Flow>, key: &K) -> Option<*mut Flow> {
+fn of<K>(scans: &LruHashMap<K, Stream>, key: &K) -> Option<*mut Stream> {
     if let Some(flow) = scans.get_ptr_mut(key) {
         return Some(flow);
     }

@@ -428,4 +428,4 @@ impl std::fmt::Debug for Http2 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 //! The kernel's matcher beside the full engine.
 
+mod http2;
 mod properties;
 
 use super::*;

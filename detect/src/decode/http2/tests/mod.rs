@@ -1,7 +1,7 @@
 //! What comes out of what one side sends.
 
 mod blocks;
-mod encoder;
+pub(crate) mod encoder;
 mod resync;
 mod traffic;
 

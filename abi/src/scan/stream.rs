@@ -1,0 +1,178 @@
+//! One side of a connection on its way through the matcher: what it is written in is undone, as far as the kernel can.
+
+use super::flow::{CHUNK, Flow};
+use super::{Step, Tables, step};
+use crate::http2::{Http2, PREFACE, Want};
+
+/// What the bytes are written in: values of `Stream::protocol`.
+mod protocol {
+    /// Nothing came so far.
+    pub const NEW: u8 = 0;
+    /// Looked at as they are.
+    pub const PLAIN: u8 = 1;
+    pub const HTTP2: u8 = 2;
+}
+
+/// The bytes of one write.
+pub trait Source {
+    /// Copies `len` bytes, [`CHUNK`] at most, from `from` on to `to`. False if they cannot be read.
+    ///
+    /// # Safety
+    /// `to` must have room for [`CHUNK`] bytes.
+    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool;
+}
+
+/// All zero: a new one. Lives in the kernel, in a map.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Stream {
+    flow: Flow,
+    /// Bytes of the write that is being scanned, and how many of them were taken. Numbers in a map: what the verifier knows of one
+    /// on the stack it has to follow, from each way that leads to the loop, and through each of its rounds.
+    len: u64,
+    taken: u64,
+    http2: Http2,
+    /// See [`protocol`].
+    protocol: u8,
+    reserved: [u8; 3],
+}
+
+const _: () = assert!(core::mem::size_of::<Stream>() == 520);
+
+// SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Stream {}
+
+impl Stream {
+    pub const NEW: Self = Self {
+        flow: Flow::NEW,
+        len: 0,
+        taken: 0,
+        http2: Http2::NEW,
+        protocol: protocol::NEW,
+        reserved: [0; 3],
+    };
+
+    /// The matches in the making.
+    #[inline]
+    pub fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Forgets everything; what follows is a message of its own.
+    #[inline]
+    pub fn restart(&mut self) {
+        self.flow.restart(0);
+        (self.http2, self.protocol) = (Http2::NEW, protocol::NEW);
+    }
+
+    /// A write of `len` bytes begins. `generation`: of the tables.
+    #[inline]
+    pub fn begin(&mut self, generation: u32, source: &impl Source, len: u64) {
+        if !self.flow.belongs_to(generation) {
+            self.flow.restart(generation);
+        }
+        (self.len, self.taken) = (len, 0);
+        if self.protocol == protocol::NEW && len > 0 {
+            self.protocol = if self.is_http2(source, len) { protocol::HTTP2 } else { protocol::PLAIN };
+        }
+    }
+
+    /// Read to where the flow's first bytes belong: they come there anyway, and the stack is small.
+    #[inline]
+    fn is_http2(&mut self, source: &impl Source, len: u64) -> bool {
+        if len < PREFACE.len() as u64 {
+            return false;
+        }
+        // SAFETY: behind `next_place` there is room for a chunk, of which the first bytes are initialised.
+        unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            source.copy(to, 0, PREFACE.len() as u64)
+                && to.cast::<[u8; PREFACE.len()]>().read_unaligned() == PREFACE
+        }
+    }
+
+    /// Bytes of the write that were taken so far.
+    #[inline]
+    pub fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Was the whole write taken?
+    #[inline]
+    pub fn is_taken(&self) -> bool {
+        self.taken >= self.len
+    }
+
+    /// Goes on; [`Stream::refill`] is what it is starved of, unless the write [is taken](Self::is_taken).
+    #[inline]
+    pub fn step(&mut self, tables: &impl Tables) -> Step {
+        let last = self.is_taken();
+        step(&mut self.flow, tables, last)
+    }
+
+    /// Takes the next bytes of the write. False if they cannot be read.
+    #[inline]
+    pub fn refill(&mut self, source: &impl Source) -> bool {
+        let left = self.len.saturating_sub(self.taken);
+        if self.protocol != protocol::HTTP2 {
+            return self.pass(source, left);
+        }
+        match self.http2.want() {
+            Want::Pass(some) => {
+                let before = self.taken;
+                let read = self.pass(source, left.min(some.into()));
+                self.http2.passed(self.taken.wrapping_sub(before) as u32);
+                read
+            }
+            Want::Skip(some) => {
+                let some = left.min(some.into());
+                self.http2.passed(some as u32);
+                self.taken = self.taken.wrapping_add(some);
+                true
+            }
+            Want::Byte => self.decode(source),
+        }
+    }
+
+    /// Hands on up to `most` bytes as they are.
+    #[inline]
+    fn pass(&mut self, source: &impl Source, most: u64) -> bool {
+        let len = most.min(self.flow.room() as u64).min(CHUNK as u64);
+        // SAFETY: behind `next_place` there is room for a chunk.
+        let read = unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            source.copy(to, self.taken, len)
+        };
+        self.flow.written(len as usize);
+        self.taken = self.taken.wrapping_add(len);
+        read
+    }
+
+    #[inline]
+    fn decode(&mut self, source: &impl Source) -> bool {
+        // The byte is read to where the next one of the flow belongs: there is room for a chunk, as the source wants it.
+        // SAFETY: as in `pass`; what is read there was written just before, or was there already.
+        let (read, byte) = unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            (source.copy(to, self.taken, 1), to.read())
+        };
+        self.taken = self.taken.wrapping_add(1);
+        let out = self.http2.push(byte);
+        let [first, second] = out.bytes;
+        if out.len > 0 {
+            self.put(first);
+        }
+        if out.len > 1 {
+            self.put(second);
+        }
+        read
+    }
+
+    #[inline]
+    fn put(&mut self, byte: u8) {
+        // SAFETY: behind `next_place` there is room for a chunk.
+        unsafe { self.flow.bytes().add(self.flow.next_place()).write(byte) };
+        self.flow.written(1);
+    }
+}
