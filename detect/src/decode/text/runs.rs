@@ -300,6 +300,22 @@ fn is_full(len: usize, after: u8) -> bool {
         && (matches!(len, 60 | 64 | 72 | 76 | 80) || (len >= 96 && len.is_multiple_of(4)))
 }
 
+/// Hands out the runs of a text that comes in one piece, if all of them are of one line and shorter than [`HEAD`], until
+/// one is refused. Is none refused, and none of another kind?
+pub fn all_short(bytes: &[u8], mut accept: impl FnMut(&[u8]) -> bool) -> bool {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (start, end) = find(rest);
+        let (chars, after) = (rest.get(start..end).unwrap_or_default(), rest.get(end..).unwrap_or_default());
+        let wrapped = after.first().is_some_and(|&after| is_full(chars.len(), after));
+        if chars.len() >= HEAD || wrapped || chars.len() >= SHORTEST && !accept(chars) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
 /// The first stretch that is long enough, or else the one at the very end, whatever its length.
 fn find(bytes: &[u8]) -> (usize, usize) {
     let mut from = 0;
