@@ -321,7 +321,7 @@ fn find(bytes: &[u8]) -> (usize, usize) {
     let mut from = 0;
     let mut at = 0;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        if !all_belong(block) {
+        if !all_belong(block) || !may_be_long(bytes, at) {
             at += BLOCK;
             continue;
         }
@@ -333,6 +333,17 @@ fn find(bytes: &[u8]) -> (usize, usize) {
         (from, at) = (end, end);
     }
     (bytes.len() - trailing(bytes.get(from..).unwrap_or_default()), bytes.len())
+}
+
+/// Can a block of characters be in a run of [`SHORTEST`] or more, or in one that ends with the text? Then there are four
+/// more on one side of it, and few words have them.
+#[inline]
+fn may_be_long(bytes: &[u8], at: usize) -> bool {
+    const MORE: usize = (SHORTEST - BLOCK) / 2;
+    let all = |part: &[u8]| part.iter().fold(true, |all, &byte| all & belongs(byte));
+    let before = at.checked_sub(MORE).and_then(|from| bytes.get(from..at)).is_some_and(all);
+    let after = bytes.get(at + BLOCK..).and_then(|rest| rest.get(..MORE)).is_none_or(all);
+    before | after
 }
 
 #[inline]

@@ -11,7 +11,7 @@ pub(crate) const FARTHEST: usize = 8;
 
 const GROUPS: usize = 8;
 /// Three bytes are told apart by a hash of so many bits: the table fits the nearest cache.
-const BITS: u32 = 14;
+const BITS: u32 = 13;
 const ENTRIES: usize = 1 << BITS;
 
 /// A literal to be found.
