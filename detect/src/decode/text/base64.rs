@@ -44,6 +44,7 @@ pub fn quantum(chars: [u8; QUANTUM]) -> [u8; BYTES] {
     bytes
 }
 
+#[allow(clippy::indexing_slicing, reason = "at compile time")]
 const VALUES: [u8; 256] = {
     let mut values = [0; 256];
     let mut char = 0u8;
