@@ -1,6 +1,6 @@
 //! Secret detection: rules as data, and the engine that runs them over bytes as they pass.
 //!
-//! A filter looks at three bytes of every place in the traffic; where a literal of a rule can start, one
+//! A filter looks at a few bytes of every place in the traffic; where a literal of a rule can stand, one
 //! Aho-Corasick automaton over the literals of all rules decides; only where one stands is the rule's own
 //! pattern run, anchored, over at most the rule's longest match. Text without secrets costs the filter and
 //! little else.

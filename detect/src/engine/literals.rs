@@ -1,11 +1,11 @@
 //! Where the rules' literals end in the traffic: an automaton that is exact, behind a filter that is fast.
 //!
 //! The automaton costs a look-up per byte, each waiting for the one before. Nearly every byte starts no
-//! literal, and a few bytes are enough to know that, so the filter judges every place, eight at a time and
-//! independently of each other; the automaton runs only from the places that are left, and only for as long
+//! literal, and a few bytes are enough to know that, so the filter judges every place, many at a time and
+//! independently of each other; the automaton runs only around the places that are left, and only for as long
 //! as [`SHORTEST`] or more bytes of a literal are under way.
 
-use super::filter::{Filter, SHORTEST};
+use super::filter::{FARTHEST, Filter, Literal, Places, SHORTEST};
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::{Anchored, BuildError, MatchKind, StartKind, dfa};
 
@@ -17,8 +17,10 @@ pub(crate) struct Literals {
 }
 
 impl Literals {
-    pub(crate) fn new<'a>(literals: impl Iterator<Item = &'a [u8]> + Clone) -> Result<Literals, BuildError> {
-        let (automaton, start) = build(literals.clone(), false)?;
+    pub(crate) fn new<'a>(
+        literals: impl Iterator<Item = Literal<'a>> + Clone,
+    ) -> Result<Literals, BuildError> {
+        let (automaton, start) = build(literals.clone().map(|literal| literal.bytes), false)?;
         let filter = Filter::new(literals).map(|filter| (filter, Depths::new(&automaton, start)));
         Ok(Literals { automaton, start, filter })
     }
@@ -41,16 +43,19 @@ impl Literals {
     }
 
     /// Goes on over `bytes`, and returns the state for those that follow. `hit` is called with the end of
-    /// each literal, in order, and the state there.
+    /// each literal, in order, and the state there; of literals that are [bounded](Literal::bounded) perhaps only
+    /// where they have to be found. With `last` nothing follows, and the state is of no use.
     pub(crate) fn walk(
         &self,
         mut state: StateID,
         bytes: &[u8],
+        last: bool,
         mut hit: impl FnMut(usize, StateID),
     ) -> StateID {
         let Some((filter, depths)) = &self.filter else {
             return self.run(state, bytes, 0, &mut hit);
         };
+        // No literal that started before it is still under way.
         let mut at = 0;
         if state != self.start {
             match self.follow(depths, &mut state, bytes, 0, 0, &mut hit) {
@@ -58,18 +63,25 @@ impl Literals {
                 None => return state,
             }
         }
-        // From here on: no literal that started before `at` is still under way.
-        loop {
-            let candidate = match filter.next(bytes, at) {
-                Ok(candidate) => candidate,
-                Err(undecided) => return self.run(self.start, bytes, undecided, &mut hit),
-            };
-            state = self.start;
-            match self.follow(depths, &mut state, bytes, candidate, candidate + 1, &mut hit) {
-                Some(resume) => at = resume,
-                None => return state,
+        let (mut judged, mut places) = (at, Places::new());
+        while judged < Filter::end(bytes) {
+            let first = judged;
+            judged = filter.judge(bytes, first, &mut places);
+            for place in places.iter().map(|place| first + place) {
+                if place < at || !filter.confirm(bytes, place) {
+                    continue;
+                }
+                // As far back as a literal could begin that is known by a place behind this one.
+                let start = place.saturating_sub(FARTHEST).max(at);
+                state = self.start;
+                match self.follow(depths, &mut state, bytes, start, place + 1, &mut hit) {
+                    Some(resume) => at = resume,
+                    None => return state,
+                }
             }
         }
+        // What starts here may have its window behind the last place that was judged.
+        if last { self.start } else { self.run(self.start, bytes, at.max(Filter::settled(bytes)), &mut hit) }
     }
 
     /// Runs the automaton over everything from `at` on.
@@ -89,7 +101,7 @@ impl Literals {
         state
     }
 
-    /// Runs the automaton from `at` until what is under way is so short that the filter may judge it again,
+    /// Runs the automaton from `at` until what is under way is so short that the filter may judge it,
     /// and returns where that starts, `floor` or later. None at the end of the bytes.
     fn follow(
         &self,
@@ -182,25 +194,36 @@ impl Depths {
 mod tests {
     use super::*;
     use crate::RuleSet;
+    use crate::pattern::boundary::{ByteSet, left_is_free};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
+    use std::sync::LazyLock;
 
     /// Every literal's end, as the automaton finds it (`plain`) or behind the filter.
     fn hits(literals: &Literals, chunks: &[&[u8]], plain: bool) -> Vec<(usize, Vec<usize>)> {
         let (mut found, mut state, mut before) = (Vec::new(), literals.start(), 0);
-        for chunk in chunks {
+        for (index, chunk) in chunks.iter().enumerate() {
+            let last = index + 1 == chunks.len();
             let mut hit = |end, state| found.push((before + end, literals.ending(state).collect()));
             state = match plain {
                 true => literals.run(state, chunk, 0, &mut hit),
-                false => literals.walk(state, chunk, hit),
+                false => literals.walk(state, chunk, last, hit),
             };
             before += chunk.len();
         }
         found
     }
 
-    fn literals(list: &[Vec<u8>]) -> Literals {
-        Literals::new(list.iter().map(Vec::as_slice)).unwrap()
+    /// With each kernel.
+    fn literals(list: &[Literal<'_>]) -> [Literals; 2] {
+        let literals = || Literals::new(list.iter().copied()).unwrap();
+        let mut portable = literals();
+        portable.filter = portable.filter.map(|(filter, depths)| (filter.portable(), depths));
+        [literals(), portable]
+    }
+
+    fn unbounded(list: &[Vec<u8>]) -> [Literals; 2] {
+        literals(&list.iter().map(|bytes| Literal { bytes, bounded: false }).collect::<Vec<_>>())
     }
 
     fn builtin() -> Vec<Vec<u8>> {
@@ -212,40 +235,71 @@ mod tests {
         all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    fn same(found_by: &Literals, text: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
-        let expected = hits(found_by, &[text], true);
-        prop_assert_eq!(&hits(found_by, &[text], false), &expected, "in one piece");
+    fn cut<'a>(text: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
         let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (text.len() + 1)).collect();
         at.extend([0, text.len()]);
         at.sort_unstable();
-        let chunks: Vec<&[u8]> = at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect();
-        prop_assert_eq!(&hits(found_by, &chunks, false), &expected, "cut at {:?}", at);
+        at.windows(2).map(|pair| &text[pair[0]..pair[1]]).collect()
+    }
+
+    fn same(found_by: &[Literals; 2], text: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
+        let expected = hits(&found_by[0], &[text], true);
+        for found_by in found_by {
+            prop_assert_eq!(&hits(found_by, &[text], false), &expected, "in one piece");
+            let chunks = cut(text, cuts);
+            prop_assert_eq!(&hits(found_by, &chunks, false), &expected, "cut as {:?}", chunks);
+        }
         Ok(())
     }
 
     #[test]
     fn the_built_in_literals_can_all_be_filtered() {
-        assert!(literals(&builtin()).filter.is_some());
+        assert!(unbounded(&builtin())[0].filter.is_some());
     }
 
     #[test]
     fn every_literal_is_found_at_every_place_and_cut_anywhere() {
         let list = builtin();
-        let found_by = literals(&list);
-        for literal in &list {
-            for lead in 0..=20 {
-                for trail in [0, 1, 2, 3, 9, 20] {
-                    let text = [&b" ".repeat(lead)[..], literal, &b"~".repeat(trail)].concat();
-                    let expected = hits(&found_by, &[&text], true);
-                    assert!(expected.iter().any(|&(end, _)| end == lead + literal.len()));
-                    assert_eq!(hits(&found_by, &[&text], false), expected);
-                    for cut in lead..=lead + literal.len() {
-                        let (first, second) = text.split_at(cut);
-                        assert_eq!(hits(&found_by, &[first, second], false), expected);
+        for found_by in unbounded(&list) {
+            for literal in &list {
+                for lead in [0, 1, 2, 3, 7, 8, 9, 20, 55, 60, 63, 64, 250] {
+                    for trail in [0, 1, 9, 80] {
+                        let text = [&b" ".repeat(lead)[..], literal, &b"~".repeat(trail)].concat();
+                        let expected = hits(&found_by, &[&text], true);
+                        assert!(expected.iter().any(|&(end, _)| end == lead + literal.len()));
+                        assert_eq!(hits(&found_by, &[&text], false), expected);
+                        for cut in (lead..=lead + literal.len()).filter(|_| trail < 80 && lead < 20) {
+                            let (first, second) = text.split_at(cut);
+                            assert_eq!(hits(&found_by, &[first, second], false), expected);
+                        }
                     }
                 }
             }
         }
+    }
+
+    /// Of a bounded literal every place counts where a token may start, and no other place is made up.
+    fn bounded_as_needed(list: &[(Vec<u8>, bool)], text: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
+        let list: Vec<Literal<'_>> =
+            list.iter().map(|(bytes, bounded)| Literal { bytes, bounded: *bounded }).collect();
+        let free = |end: usize, literal: Literal<'_>| {
+            let start = end - literal.bytes.len();
+            let before = |distance: usize| start.checked_sub(distance).map(|at| text[at]);
+            !literal.bounded || left_is_free(&ByteSet::alphanumeric(), before)
+        };
+        for found_by in literals(&list) {
+            let flat = |hits: Vec<(usize, Vec<usize>)>| -> BTreeSet<(usize, usize)> {
+                hits.into_iter().flat_map(|(end, all)| all.into_iter().map(move |one| (end, one))).collect()
+            };
+            let all = flat(hits(&found_by, &[text], true));
+            for chunks in [vec![text], cut(text, cuts)] {
+                let found = flat(hits(&found_by, &chunks, false));
+                prop_assert!(found.is_subset(&all));
+                let missed = all.difference(&found).find(|&&(end, one)| free(end, list[one]));
+                prop_assert_eq!(missed, None, "cut as {:?}", chunks);
+            }
+        }
+        Ok(())
     }
 
     fn text() -> impl Strategy<Value = Vec<u8>> {
@@ -268,14 +322,42 @@ mod tests {
         prop::collection::vec(prop::sample::select(alphabet), len)
     }
 
+    /// Pieces of the literals, one after the other.
+    fn made_of<T: Clone>(list: &[T], bytes: fn(&T) -> &[u8], picks: &[(usize, usize, usize)]) -> Vec<u8> {
+        let piece = |&(index, skip, drop): &(usize, usize, usize)| {
+            let literal = bytes(&list[index % list.len()]);
+            // Half of them whole at each end.
+            let (skip, drop) = ((skip % 8).saturating_sub(4), (drop % 8).saturating_sub(4));
+            literal.get(skip..literal.len() - drop.min(literal.len())).unwrap_or(literal).to_vec()
+        };
+        picks.iter().map(piece).collect::<Vec<_>>().concat()
+    }
+
+    fn picks() -> impl Strategy<Value = Vec<(usize, usize, usize)>> {
+        prop::collection::vec((any::<usize>(), any::<usize>(), any::<usize>()), 0..40)
+    }
+
+    /// The window of the one that begins first stands behind that of the other.
+    #[test]
+    fn literals_that_overlap_are_found_in_whatever_order_their_windows_stand() {
+        let list = [(&b"xxabcd_~efghi"[..], false), (b"abcd", true), (b"cd_", true), (b"bcd_~e", false)];
+        let list = list.map(|(bytes, bounded)| (bytes.to_vec(), bounded));
+        for text in [&b"xxabcd_~efghi"[..], b"-abcd_~efghi", b"xxabcd_~efghxxabcd_~efghi abcd"] {
+            for cut in 0..text.len() {
+                bounded_as_needed(&list, text, &[cut]).unwrap();
+            }
+        }
+    }
+
     /// Found by the property below: with few literals the shallow states' numbers had more zeroes at their end than all
     /// states' have.
     #[test]
     fn a_deep_state_is_not_taken_for_a_shallow_one() {
-        let found_by = literals(&[b"abacaaa".to_vec(), b"abbc".to_vec()]);
-        for trail in 0..20 {
-            let text = [&b"abbc"[..], &b"a".repeat(trail)].concat();
-            assert_eq!(hits(&found_by, &[&text], false), [(4, vec![1])]);
+        for found_by in unbounded(&[b"abacaaa".to_vec(), b"abbc".to_vec()]) {
+            for trail in 0..20 {
+                let text = [&b"abbc"[..], &b"a".repeat(trail)].concat();
+                assert_eq!(hits(&found_by, &[&text], false), [(4, vec![1])]);
+            }
         }
     }
 
@@ -284,7 +366,7 @@ mod tests {
 
         #[test]
         fn the_filter_changes_nothing(text in text(), cuts in prop::collection::vec(any::<usize>(), 0..8)) {
-            static BUILTIN: std::sync::LazyLock<Literals> = std::sync::LazyLock::new(|| literals(&builtin()));
+            static BUILTIN: LazyLock<[Literals; 2]> = LazyLock::new(|| unbounded(&builtin()));
             same(&BUILTIN, &text, &cuts)?;
         }
 
@@ -292,16 +374,31 @@ mod tests {
         /// its high bit set, which the filter does not see. With a short one there is no filter.
         #[test]
         fn nor_does_it_for_literals_that_overlap(
-            list in prop::collection::btree_set(from(b"abc\xe1", 3..8), 1..12),
+            list in prop::collection::btree_set(from(b"abc\xe1", 3..14), 1..12),
             short in prop::option::of(from(b"ab", 1..3)),
-            text in from(b"abc\xe1", 0..120),
+            noise in from(b"abc\xe1", 0..100),
+            picks in picks(),
             cuts in prop::collection::vec(any::<usize>(), 0..8),
         ) {
             let filtered = short.is_none();
             let list: BTreeSet<_> = list.into_iter().chain(short).collect();
-            let found_by = literals(&list.into_iter().collect::<Vec<_>>());
-            prop_assert_eq!(found_by.filter.is_some(), filtered);
+            let list: Vec<_> = list.into_iter().collect();
+            let text = [noise, made_of(&list, |bytes| bytes, &picks)].concat();
+            let found_by = unbounded(&list);
+            prop_assert_eq!(found_by[0].filter.is_some(), filtered);
             same(&found_by, &text, &cuts)?;
+        }
+
+        #[test]
+        fn bounded_literals_are_found_where_tokens_start(
+            list in prop::collection::btree_map(from(b"abn3_", 3..14), any::<bool>(), 1..12),
+            noise in from(b"abn3-%\\u", 0..100),
+            picks in picks(),
+            cuts in prop::collection::vec(any::<usize>(), 0..8),
+        ) {
+            let list: Vec<_> = list.into_iter().collect();
+            let text = [noise, made_of(&list, |(bytes, _)| bytes, &picks)].concat();
+            bounded_as_needed(&list, &text, &cuts)?;
         }
     }
 }

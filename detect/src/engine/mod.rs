@@ -18,13 +18,14 @@ pub use stream::Stream;
 
 use crate::error::{Problem, RuleError};
 use crate::pattern::automaton::{Progress, Walk};
-use crate::pattern::boundary::{LOOK_BEHIND, left_is_free};
+use crate::pattern::boundary::{ByteSet, LOOK_BEHIND, left_is_free};
 use crate::registered::{Form, Registry};
 use crate::rules::Rule;
 use crate::rules::RuleSet;
 use crate::validate::{Assessment, Suppressed, assess};
 use aho_corasick::BuildError;
 use aho_corasick::automaton::StateID;
+use filter::Literal;
 use literals::Literals;
 use search::Searcher;
 use std::borrow::Cow;
@@ -95,12 +96,14 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 
 impl Detector {
     pub fn new(rules: Arc<RuleSet>) -> Result<Detector, RuleError> {
-        let mut literals: BTreeMap<&[u8], Vec<Anchor>> = BTreeMap::new();
+        let mut literals: BTreeMap<&[u8], (Vec<Anchor>, bool)> = BTreeMap::new();
         for (index, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.on) {
             let index = u16::try_from(index)
                 .map_err(|_| rule.origin.error(Problem::TooManyRules(usize::from(u16::MAX) + 1)))?;
             for (literal, anchor) in anchors(index, rule) {
-                literals.entry(literal).or_default().push(anchor);
+                let (anchors, bounded) = literals.entry(literal).or_insert((Vec::new(), true));
+                anchors.push(anchor);
+                *bounded &= is_bounded(rule, literal, anchor);
             }
         }
         let too_large = |error: BuildError| RuleError {
@@ -109,9 +112,10 @@ impl Detector {
             column: 0,
             problem: Problem::BadPattern(error.to_string()),
         };
-        let found_by = Literals::new(literals.keys().copied()).map_err(too_large)?;
+        let all = literals.iter().map(|(&bytes, &(_, bounded))| Literal { bytes, bounded });
+        let found_by = Literals::new(all).map_err(too_large)?;
         let searcher = Searcher::new(rules.rules()).map_err(too_large)?;
-        let anchors: Vec<Vec<Anchor>> = literals.into_values().collect();
+        let anchors: Vec<Vec<Anchor>> = literals.into_values().map(|(anchors, _)| anchors).collect();
         let anchored_reach = anchors.iter().flatten().map(|anchor| anchor.most_back).max().unwrap_or(0);
         let reach = searcher.as_ref().map_or(0, |searcher| searcher.before).max(anchored_reach);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
@@ -148,8 +152,15 @@ impl Detector {
         // Nothing is kept for a next push, so on clean text nothing is allocated.
         let mut stream = Stream { detector: self.id, state: self.literals.start(), ..Stream::default() };
         let window = Window::new(0, &[], bytes);
-        self.pass(&mut stream, &window, bytes, found);
+        self.pass(&mut stream, &window, bytes, true, found);
         self.finish(&mut stream, &window, found);
+    }
+
+    /// Does [`Self::scan`] find nothing in it?
+    pub(crate) fn is_clean(&self, bytes: &[u8]) -> bool {
+        let mut clean = true;
+        self.scan(bytes, &mut |_| clean = false);
+        clean
     }
 
     /// Goes on with a flow. However its bytes are cut into pushes, the findings are the same; a secret at
@@ -169,7 +180,7 @@ impl Detector {
         let window = Window::new(base, tail.bytes(), bytes);
 
         self.resume(stream, &window);
-        self.pass(stream, &window, bytes, found);
+        self.pass(stream, &window, bytes, false, found);
 
         let keep = window.end().saturating_sub(self.kept_from(stream, base));
         tail.keep(keep as usize, bytes);
@@ -190,14 +201,22 @@ impl Detector {
         stream.tail = tail;
     }
 
-    /// Takes the stream to the window's end.
-    fn pass(&self, stream: &mut Stream, window: &Window<'_>, bytes: &[u8], found: &mut dyn FnMut(Match<'_>)) {
+    /// Takes the stream to the window's end; with `last` nothing follows.
+    fn pass(
+        &self,
+        stream: &mut Stream,
+        window: &Window<'_>,
+        bytes: &[u8],
+        last: bool,
+        found: &mut dyn FnMut(Match<'_>),
+    ) {
         // What waits for searches waits for keywords first: a large buffer is searched while it is walked.
         let block = if self.searcher.is_some() { BLOCK } else { bytes.len().max(1) };
         let mut before = window.end() - bytes.len() as u64;
         for bytes in bytes.chunks(block) {
             self.search(stream, window, before, bytes);
-            stream.state = self.literals.walk(stream.state, bytes, |end, state| {
+            let last = last && before + bytes.len() as u64 == window.end();
+            stream.state = self.literals.walk(stream.state, bytes, last, |end, state| {
                 stream.position = before + end as u64;
                 self.hit(stream, window, state);
                 self.settle(stream, window, found);
@@ -436,6 +455,13 @@ fn contains_all(rule: &Rule, start: u64, end: u64, window: &Window<'_>) -> bool 
         drop(Zeroizing::new(copy));
     }
     all
+}
+
+/// Is there no secret of the rule where this literal stands behind a letter or digit? See [`left_is_free`].
+fn is_bounded(rule: &Rule, literal: &[u8], anchor: Anchor) -> bool {
+    let starts_it = anchor.least_back == anchor.most_back && anchor.most_back == literal.len() as u64;
+    let alphanumeric = ByteSet::alphanumeric();
+    starts_it && rule.shape().is_some_and(|shape| shape.left.intersection(alphanumeric) == alphanumeric)
 }
 
 /// The literals by which a rule is found.

@@ -93,7 +93,7 @@ impl Searcher {
     pub(super) fn walk(&self, searching: &mut Searching, at: u64, bytes: &[u8]) {
         let Searching { state, regions, first, unseen } = searching;
         *unseen = true;
-        *state = self.keywords.walk(*state, bytes, |end, state| {
+        *state = self.keywords.walk(*state, bytes, false, |end, state| {
             let end = at + end as u64;
             for &place in self.keywords.ending(state).filter_map(|keyword| self.meant.get(keyword)).flatten()
             {

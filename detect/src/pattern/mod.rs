@@ -19,8 +19,7 @@ pub(crate) const MIN_SECRET_LEN: usize = 8;
 /// What a match must look like, ready to run.
 #[derive(Debug)]
 pub(crate) struct Shape {
-    hir: Hir,
-    automaton: OnceLock<Result<Automaton, Problem>>,
+    pattern: Lazy,
     pub(crate) min_len: usize,
     pub(crate) max_len: usize,
     /// The text every match starts with, as far as it is fixed.
@@ -31,7 +30,25 @@ pub(crate) struct Shape {
     pub(crate) left: ByteSet,
     pub(crate) right: ByteSet,
     /// What a match starts with that is no part of the secret.
-    between: Option<Automaton>,
+    between: Option<Lazy>,
+}
+
+/// An automaton that is built when a literal of its rule is seen for the first time: most rules of a catalogue never
+/// are, and building all of them takes longer than everything else at start.
+#[derive(Debug)]
+struct Lazy {
+    hir: Hir,
+    automaton: OnceLock<Result<Automaton, Problem>>,
+}
+
+impl Lazy {
+    fn new(hir: Hir) -> Lazy {
+        Lazy { hir, automaton: OnceLock::new() }
+    }
+
+    fn automaton(&self) -> Result<&Automaton, Problem> {
+        self.automaton.get_or_init(|| Automaton::new(&self.hir)).as_ref().map_err(Clone::clone)
+    }
 }
 
 impl Shape {
@@ -43,7 +60,6 @@ impl Shape {
         let side = |given: Option<&str>, usual| given.map_or(Ok(usual), set);
         let lead = lead(&hir);
         Ok(Shape {
-            automaton: OnceLock::new(),
             min_len,
             max_len,
             lead,
@@ -51,11 +67,11 @@ impl Shape {
             left: side(left, glue.intersection(ByteSet::token()))?,
             right: side(right, glue)?,
             between: None,
-            hir,
+            pattern: Lazy::new(hir),
         })
     }
 
-    /// The same secret after something else, whose end this pattern must tell by itself.
+    /// The same secret after something else, whose end this pattern must tell by itself: see [`Self::between`].
     pub(crate) fn after(mut self, between: &str) -> Result<Shape, Problem> {
         let hir = parse(between)?;
         let properties = hir.properties();
@@ -66,24 +82,28 @@ impl Shape {
         if len > MAX_SECRET_LEN {
             return Err(Problem::TooLong { len, max: MAX_SECRET_LEN });
         }
-        self.between = Some(Automaton::new(&hir)?);
-        self.hir = Hir::concat(vec![hir, self.hir]);
+        self.pattern = Lazy::new(Hir::concat(vec![hir.clone(), self.pattern.hir]));
+        self.between = Some(Lazy::new(hir));
         Ok(self)
+    }
+
+    /// The automaton of what a match starts with before the secret, if there is such a thing.
+    pub(crate) fn between(&self) -> Result<Option<&Automaton>, Problem> {
+        self.between.as_ref().map(Lazy::automaton).transpose()
     }
 
     /// Where the secret of a match that starts at `start` begins; `bytes` are those from there on.
     pub(crate) fn secret_start(&self, start: u64, bytes: impl Iterator<Item = u8>) -> u64 {
-        let Some(between) = &self.between else { return start };
+        // Cannot fail here, as in `Detector::consider`.
+        let Ok(Some(between)) = self.between() else { return start };
         let end = match between.advance(&mut between.walk(), &ByteSet::default(), start, bytes) {
             Progress::Done(end) | Progress::Open { if_ended: end } => end,
         };
         end.unwrap_or(start)
     }
 
-    /// The automaton, built when a literal of the rule is seen for the first time: most rules of a catalogue
-    /// never are, and building all of them takes longer than everything else at start.
     pub(crate) fn automaton(&self) -> Result<&Automaton, Problem> {
-        self.automaton.get_or_init(|| Automaton::new(&self.hir)).as_ref().map_err(Clone::clone)
+        self.pattern.automaton()
     }
 }
 
@@ -97,7 +117,7 @@ impl Shape {
     /// Classes of the bytes that the pattern, its right boundary and `contains` treat alike.
     pub(crate) fn classes(&self, contains: &[String]) -> Classes {
         let mut sets = vec![self.right];
-        parts(&self.hir, &mut sets);
+        parts(&self.pattern.hir, &mut sets);
         sets.extend(contains.iter().flat_map(|text| text.bytes()).map(ByteSet::of));
         let mut known: Vec<Vec<bool>> = Vec::new();
         let mut classes = Classes { of: [0; 256], samples: Vec::new() };

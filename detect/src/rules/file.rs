@@ -171,6 +171,9 @@ impl Source<'_> {
                 return Err(self.at(between, Problem::BetweenWithoutContext));
             }
             shape = shape.after(between.get_ref()).map_err(|problem| self.at(between, problem))?;
+            if self.proof == Proof::Now {
+                shape.between().map_err(|problem| self.at(between, problem))?;
+            }
         }
         if self.proof == Proof::Now {
             shape.automaton().map_err(|problem| self.blame(entry, problem))?;

@@ -38,10 +38,22 @@ pub fn is_url_safe(byte: u8) -> bool {
 /// The bytes of one quantum. Characters outside the alphabets count as zeros.
 #[inline]
 pub fn quantum(chars: [u8; QUANTUM]) -> [u8; BYTES] {
+    let value = |char| VALUES.get(usize::from(char)).copied().unwrap_or_default();
     let all = chars.iter().fold(0, |all, &char| all << 6 | u32::from(value(char)));
     let [_, bytes @ ..] = all.to_be_bytes();
     bytes
 }
+
+#[allow(clippy::indexing_slicing, reason = "at compile time")]
+const VALUES: [u8; 256] = {
+    let mut values = [0; 256];
+    let mut char = 0u8;
+    while char < 128 {
+        values[char as usize] = value(char);
+        char += 1;
+    }
+    values
+};
 
 /// What a character stands for; 0 for any that is none.
 const fn value(char: u8) -> u8 {

@@ -300,12 +300,28 @@ fn is_full(len: usize, after: u8) -> bool {
         && (matches!(len, 60 | 64 | 72 | 76 | 80) || (len >= 96 && len.is_multiple_of(4)))
 }
 
+/// Hands out the runs of a text that comes in one piece, if all of them are of one line and shorter than [`HEAD`], until
+/// one is refused. Is none refused, and none of another kind?
+pub fn all_short(bytes: &[u8], mut accept: impl FnMut(&[u8]) -> bool) -> bool {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (start, end) = find(rest);
+        let (chars, after) = (rest.get(start..end).unwrap_or_default(), rest.get(end..).unwrap_or_default());
+        let wrapped = after.first().is_some_and(|&after| is_full(chars.len(), after));
+        if chars.len() >= HEAD || wrapped || chars.len() >= SHORTEST && !accept(chars) {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
 /// The first stretch that is long enough, or else the one at the very end, whatever its length.
 fn find(bytes: &[u8]) -> (usize, usize) {
     let mut from = 0;
     let mut at = 0;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        if !all_belong(block) {
+        if !all_belong(block) || !may_be_long(bytes, at) {
             at += BLOCK;
             continue;
         }
@@ -317,6 +333,17 @@ fn find(bytes: &[u8]) -> (usize, usize) {
         (from, at) = (end, end);
     }
     (bytes.len() - trailing(bytes.get(from..).unwrap_or_default()), bytes.len())
+}
+
+/// Can a block of characters be in a run of [`SHORTEST`] or more, or in one that ends with the text? Then there are four
+/// more on one side of it, and few words have them.
+#[inline]
+fn may_be_long(bytes: &[u8], at: usize) -> bool {
+    const MORE: usize = (SHORTEST - BLOCK) / 2;
+    let all = |part: &[u8]| part.iter().fold(true, |all, &byte| all & belongs(byte));
+    let before = at.checked_sub(MORE).and_then(|from| bytes.get(from..at)).is_some_and(all);
+    let after = bytes.get(at + BLOCK..).and_then(|rest| rest.get(..MORE)).is_none_or(all);
+    before | after
 }
 
 #[inline]

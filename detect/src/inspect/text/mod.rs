@@ -18,10 +18,12 @@ mod run;
 mod waiting;
 
 use crate::decode::text::escape::{Kind, Unescape};
-use crate::decode::text::runs::{Event, Runs};
+use crate::decode::text::runs::{Event, Runs, all_short};
 use crate::decode::text::seams::Seams;
+use crate::decode::text::{json, percent};
 use crate::rules::{Rule, RuleSet};
 use crate::{Assessment, Detector, Form, Match, Stream, Suppressed};
+use memchr::memchr2;
 use part::Part;
 use run::Run;
 use std::ops::Range;
@@ -168,7 +170,16 @@ impl Default for Text {
 
 /// Looks into a text that is complete. Allocates nothing if it is short and has neither escapes nor secrets.
 pub fn scan(detector: &Detector, bytes: &[u8], found: &mut dyn FnMut(Sight<'_>)) {
-    Text::at(0).only(detector, bytes, found);
+    if !is_clean(detector, bytes) {
+        Text::at(0).only(detector, bytes, found);
+    }
+}
+
+/// Is nothing in it, at the first glance? Most header fields are short and plain, and need no [`Text`].
+fn is_clean(detector: &Detector, bytes: &[u8]) -> bool {
+    memchr2(percent::MARK, json::MARK, bytes).is_none()
+        && all_short(bytes, |chars| !run::may_hold_secret(chars))
+        && detector.is_clean(bytes)
 }
 
 impl Text {

@@ -1,6 +1,6 @@
 //! An open run: its characters are decoded as they come, and what they hold is a text of its own.
 
-use super::reading::{Code, Reading, may_hold_secret, readings};
+use super::reading::{self, Code, Reading, readings};
 use super::{Path, Sight, Text, Wrap};
 use crate::Detector;
 use crate::decode::text::runs::{Event, HEAD};
@@ -104,14 +104,29 @@ impl Run {
 
 /// A run that is complete and short. Most are words and numbers, and are passed without allocating.
 fn whole(detector: &Detector, depth: u8, at: u64, chars: &[u8], found: &mut dyn FnMut(Sight<'_>)) {
+    each_reading(chars, |reading, chars, bytes| {
+        let mut layout = Layout::new(at, reading);
+        layout.note(0, chars);
+        Text::at(depth).only(detector, bytes, &mut |sight| layout.outward(sight, found));
+    });
+}
+
+/// Could such a run hold a secret?
+pub(super) fn may_hold_secret(chars: &[u8]) -> bool {
+    let mut may = false;
+    each_reading(chars, |_, _, _| may = true);
+    may
+}
+
+/// The ways to read a run shorter than [`HEAD`] in which it could hold a secret: from where, the characters from there on,
+/// and what they hold.
+fn each_reading(chars: &[u8], mut take: impl FnMut(Reading, &[u8], &[u8])) {
     for reading in readings(chars) {
         let chars = chars.get(reading.from..).unwrap_or_default();
         let mut buffer = [0; HEAD];
         let bytes = reading.code.decode(reading.code.prefix(chars), &mut buffer);
-        if may_hold_secret(bytes) {
-            let mut layout = Layout::new(at, reading);
-            layout.note(0, chars);
-            Text::at(depth).only(detector, bytes, &mut |sight| layout.outward(sight, found));
+        if reading::may_hold_secret(bytes) {
+            take(reading, chars, bytes);
             buffer.zeroize();
         }
     }
