@@ -18,6 +18,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     report("sockets", || cgroup::v2_mount().map_or(Ok(()), |cgroup| kernel.attach_sockets(&cgroup)));
     report("tls", || kernel.load_tls());
     report("syscalls", || kernel.attach_syscalls());
+    kernel.with(|ebpf| {
+        for (name, program) in ebpf.programs() {
+            if let Ok(info) = program.info() {
+                println!("{name}: {} instructions walked", info.verified_instruction_count().unwrap_or(0));
+            }
+        }
+    });
     Ok(())
 }
 

@@ -4,9 +4,11 @@ mod chunking;
 mod http;
 mod limits;
 mod policy;
+mod refusal;
 mod tls;
 
 use super::*;
+use crate::enforce::hang_up::Refused;
 use crate::enforce::judgement::Judge;
 use crate::record::{Action, ChannelKind, Finding};
 use keymoat_abi::event::tuple_flags;
@@ -100,16 +102,20 @@ impl Rig {
     }
 
     fn with_policy(include_loopback: bool, max_flows: usize, policy: &str) -> Self {
+        let judge = Judge::detecting(Policy::from_toml("test", policy, DETECTOR.rules()).unwrap());
+        Self::with_judge(include_loopback, max_flows, judge, None)
+    }
+
+    fn with_judge(
+        include_loopback: bool,
+        max_flows: usize,
+        judge: Judge,
+        blocking: Option<Sender<Refused>>,
+    ) -> Self {
         let (sender, hellos) = channel();
         let (records, counters) = (Records::default(), Counters::default());
-        let judge = Judge::detecting(Policy::from_toml("test", policy, DETECTOR.rules()).unwrap());
-        let config = PipelineConfig {
-            include_loopback,
-            max_flows,
-            fleet_key: b"test".to_vec(),
-            judge,
-            blocking: None,
-        };
+        let config =
+            PipelineConfig { include_loopback, max_flows, fleet_key: b"test".to_vec(), judge, blocking };
         let detector = Arc::clone(&DETECTOR);
         let pipeline = Pipeline::new(config, detector, NoFacts, counters.clone(), records.clone(), sender);
         Self { pipeline, records, hellos, counters, now: Instant::now() }

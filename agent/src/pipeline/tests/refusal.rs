@@ -1,0 +1,109 @@
+//! What the kernel refused, and what it let pass, as findings.
+
+use super::*;
+use crate::enforce::hang_up::Refused;
+use crate::enforce::judgement::Judgement;
+use keymoat_abi::{Kind, Refusal};
+use keymoat_detect::KernelRules;
+use std::sync::mpsc::Receiver;
+
+/// A pipeline of an agent that blocks, and the connections it ends.
+fn blocking() -> (Rig, Receiver<Refused>) {
+    let (hang_ups, ended) = channel();
+    let rules = DETECTOR.rules();
+    let policy = Policy::builtin().unwrap();
+    let permits = policy.permits(rules, jiff::Timestamp::now());
+    let judgement = Judgement::blocking(policy, &permits, rules, KernelRules::compile(rules).grades());
+    (Rig::with_judge(false, 1024, Judge::new(judgement), Some(hang_ups)), ended)
+}
+
+fn request(n: u64) -> String {
+    format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: {}\r\n\r\n", key(n))
+}
+
+fn refusal(conn: &Conn, cookie: u64, offset: u64) -> Event<'static> {
+    Event::Refusal(Refusal {
+        header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
+        cookie,
+        context: conn.context,
+        pid_tgid: u64::from(conn.pid) << 32 | 1,
+        time_ns: 0,
+        offset,
+        tuple: REMOTE,
+        rule: 0,
+        reserved: [0; 4],
+    })
+}
+
+fn outcomes(rig: &Rig) -> Vec<(Action, Option<String>)> {
+    rig.findings().into_iter().map(|finding| (finding.action, finding.enforcement)).collect()
+}
+
+fn blocked(method: &str) -> (Action, Option<String>) {
+    (Action::Blocked, Some(method.to_owned()))
+}
+
+#[test]
+fn plaintext_that_was_refused_is_blocked_and_its_connection_ended() {
+    let (mut rig, ended) = blocking();
+    rig.write_in(&mut Conn::tcp(7), flags::REFUSED, request(1).as_bytes(), usize::MAX);
+    assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 7 }]);
+}
+
+#[test]
+fn plaintext_that_left_is_late() {
+    let (mut rig, ended) = blocking();
+    rig.write(&mut Conn::tcp(7), request(1));
+    assert_eq!(outcomes(&rig), [(Action::Late, None)]);
+    assert_eq!(ended.try_iter().count(), 0);
+}
+
+#[test]
+fn a_datagram_that_was_refused_is_blocked_and_the_next_one_is_not() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn::udp(7);
+    rig.write_in(&mut conn, flags::REFUSED, format!("a {} b", key(1)).as_bytes(), usize::MAX);
+    rig.write_in(&mut conn, 0, format!("a {} b", key(2)).as_bytes(), usize::MAX);
+    assert_eq!(outcomes(&rig), [blocked("cgroup-skb"), (Action::Late, None)]);
+    assert_eq!(ended.try_iter().count(), 0, "there is no connection to end");
+}
+
+#[test]
+fn tls_waits_for_the_word_of_its_socket() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    assert_eq!(outcomes(&rig), [], "it may still be refused");
+    rig.pipeline.event(&refusal(&conn, 9, 0), rig.now);
+    assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9 }]);
+}
+
+#[test]
+fn tls_of_which_no_socket_says_anything_has_left() {
+    let (mut rig, _ended) = blocking();
+    rig.write(&mut Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) }, request(1));
+    rig.now += crate::flow::VERDICT_WAIT + TIMER_STEP;
+    rig.pipeline.tick(rig.now);
+    assert_eq!(outcomes(&rig), [(Action::Late, None)]);
+}
+
+#[test]
+fn what_left_before_the_refused_write_is_not_blocked() {
+    let (mut rig, _ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    let second = conn.offset;
+    rig.write(&mut conn, request(2));
+    rig.pipeline.event(&refusal(&conn, 9, second), rig.now);
+    assert_eq!(outcomes(&rig), [(Action::Late, None), blocked("sk-msg")]);
+}
+
+#[test]
+fn a_refusal_that_nothing_explains_is_counted() {
+    let (mut rig, _ended) = blocking();
+    rig.write_in(&mut Conn::tcp(7), flags::REFUSED, b"GET / HTTP/1.1\r\n\r\n", usize::MAX);
+    assert_eq!(outcomes(&rig), []);
+    assert_eq!(rig.counters.snapshot().get("refused-unexplained"), Some(&1));
+}
