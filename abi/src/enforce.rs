@@ -115,7 +115,7 @@ pub struct Gate {
     pub scan: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 664);
+const _: () = assert!(core::mem::size_of::<Gate>() == 672);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

@@ -51,6 +51,9 @@ pub trait Bytes: Copy {
     /// truncated. The verifier walks each of them, so this is as small as the hook allows.
     const FULL_RECORDS: u32;
 
+    /// By the time the bytes are copied the verifier has forgotten how many there can be, and has to be told again.
+    const FORGETS: bool = false;
+
     /// # Safety
     /// `to` must have room for 16 bytes, aligned to 8.
     unsafe fn comm(self, to: *mut u8);
@@ -133,8 +136,8 @@ fn record<const ROOM: usize, B: Bytes>(write: &Write, flag: u8, bytes: B, chunk:
         (*data).flags = flag;
         (*data).rule = write.rule;
         bytes.comm((&raw mut (*data).comm).cast());
-        // Told again: by now the verifier may have forgotten.
-        bytes.copy(start.add(size_of::<Data>()), at, at_most(len, ROOM as u64))
+        let len = if B::FORGETS { at_most(len, ROOM as u64) } else { len };
+        bytes.copy(start.add(size_of::<Data>()), at, len)
     };
     match copied {
         Ok(()) => entry.submit(wakeup()),

@@ -26,24 +26,20 @@ pub trait Judge: Copy {
     fn refuses(&self, rule: u16) -> bool;
 }
 
-/// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte,
-/// coded fields of HTTP/2 up to four.
-const STEPS_PER_BYTE: u64 = 8;
-const STEPS: u64 = 4096;
-/// The kernel's own limit.
-const MAX_STEPS: u64 = 1 << 23;
+/// The kernel's own limit, which no scan comes near: [`Stream::spend`] ends it. A number that depended on the write would be one
+/// more for the verifier to follow from every way that leads here.
+const MAX_STEPS: u32 = 1 << 23;
 
 /// Scans a write of `len` bytes. The judge is asked about every key that ends in it, and about those that are complete if
 /// nothing follows: the write that completes a key is the one to refuse.
 #[inline(always)]
 pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
     let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
-    stream.begin(rules.header.generation, &Write(bytes), len);
+    stream.begin(len);
     let mut state = State { stream, rules, bytes: Write(bytes), judge, end: UNFINISHED };
-    let steps = at_most(len, MAX_STEPS / STEPS_PER_BYTE - STEPS) * STEPS_PER_BYTE + STEPS;
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
-        bpf_loop(steps as u32, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
+        bpf_loop(MAX_STEPS, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
     }
     match state.end {
         UNFINISHED => Outcome::Unfinished,
@@ -83,18 +79,22 @@ impl<B: Bytes> Source for Write<B> {
 extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, J>) -> i64 {
     // SAFETY: what `scan` gave to the helper.
     let state = unsafe { &mut *state };
-    match state.stream.step(&state.rules) {
+    if !state.stream.spend() {
+        return 1;
+    }
+    match state.stream.step(&state.rules, &state.bytes) {
         Step::More => 0,
         Step::Hit(rule) if state.judge.refuses(rule) => {
             state.end = REFUSED | u64::from(rule);
             1
         }
         Step::Hit(_) => 0,
-        Step::Starved if state.stream.is_taken() => {
-            state.end = at_the_end(state);
+        Step::Starved => {
+            if state.stream.is_taken() {
+                state.end = at_the_end(state);
+            }
             1
         }
-        Step::Starved => i64::from(!state.stream.refill(&state.bytes)),
     }
 }
 

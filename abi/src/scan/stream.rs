@@ -4,6 +4,11 @@ use super::flow::{CHUNK, Flow};
 use super::{Step, Tables, step};
 use crate::http2::{Http2, PREFACE, Want};
 
+/// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte, coded fields of HTTP/2 up
+/// to four.
+const STEPS_PER_BYTE: u64 = 8;
+const STEPS: u64 = 4096;
+
 /// What the bytes are written in: values of `Stream::protocol`.
 mod protocol {
     /// Nothing came so far.
@@ -31,13 +36,17 @@ pub struct Stream {
     /// on the stack it has to follow, from each way that leads to the loop, and through each of its rounds.
     len: u64,
     taken: u64,
+    /// Steps that the scan of this write may still take.
+    steps: u64,
     http2: Http2,
     /// See [`protocol`].
     protocol: u8,
-    reserved: [u8; 3],
+    /// Not 0: the scan of this write is under way.
+    begun: u8,
+    reserved: [u8; 2],
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 520);
+const _: () = assert!(core::mem::size_of::<Stream>() == 528);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -48,9 +57,11 @@ impl Stream {
         flow: Flow::NEW,
         len: 0,
         taken: 0,
+        steps: 0,
         http2: Http2::NEW,
         protocol: protocol::NEW,
-        reserved: [0; 3],
+        begun: 0,
+        reserved: [0; 2],
     };
 
     /// The matches in the making.
@@ -66,22 +77,29 @@ impl Stream {
         (self.http2, self.protocol) = (Http2::NEW, protocol::NEW);
     }
 
-    /// A write of `len` bytes begins. `generation`: of the tables.
+    /// A write of `len` bytes begins.
     #[inline]
-    pub fn begin(&mut self, generation: u32, source: &impl Source, len: u64) {
+    pub fn begin(&mut self, len: u64) {
+        (self.len, self.taken, self.begun) = (len, 0, 0);
+        self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS);
+    }
+
+    /// The first thing to do with a write. `generation`: of the tables.
+    #[inline]
+    fn open(&mut self, generation: u32, source: &impl Source) {
+        self.begun = 1;
         if !self.flow.belongs_to(generation) {
             self.flow.restart(generation);
         }
-        (self.len, self.taken) = (len, 0);
-        if self.protocol == protocol::NEW && len > 0 {
-            self.protocol = if self.is_http2(source, len) { protocol::HTTP2 } else { protocol::PLAIN };
+        if self.protocol == protocol::NEW && self.len > 0 {
+            self.protocol = if self.is_http2(source) { protocol::HTTP2 } else { protocol::PLAIN };
         }
     }
 
     /// Read to where the flow's first bytes belong: they come there anyway, and the stack is small.
     #[inline]
-    fn is_http2(&mut self, source: &impl Source, len: u64) -> bool {
-        if len < PREFACE.len() as u64 {
+    fn is_http2(&mut self, source: &impl Source) -> bool {
+        if self.len < PREFACE.len() as u64 {
             return false;
         }
         // SAFETY: behind `next_place` there is room for a chunk, of which the first bytes are initialised.
@@ -98,22 +116,40 @@ impl Stream {
         self.taken
     }
 
+    /// Takes one of the steps that a scan may take: a bound for text made to take many. False when they are used up.
+    #[inline]
+    pub fn spend(&mut self) -> bool {
+        let left = self.steps;
+        self.steps = left.saturating_sub(1);
+        left != 0
+    }
+
     /// Was the whole write taken?
     #[inline]
     pub fn is_taken(&self) -> bool {
         self.taken >= self.len
     }
 
-    /// Goes on; [`Stream::refill`] is what it is starved of, unless the write [is taken](Self::is_taken).
+    /// Goes on. Starved: the whole write was looked at, or what is missing cannot be read.
+    ///
+    /// Everything that depends on the write happens in here, so that there is one way that leads to a loop of steps: the
+    /// kernel's verifier follows each.
     #[inline]
-    pub fn step(&mut self, tables: &impl Tables) -> Step {
+    pub fn step(&mut self, tables: &impl Tables, source: &impl Source) -> Step {
+        if self.begun == 0 {
+            self.open(tables.header().generation, source);
+            return Step::More;
+        }
         let last = self.is_taken();
-        step(&mut self.flow, tables, last)
+        match step(&mut self.flow, tables, last) {
+            Step::Starved if !last && self.refill(source) => Step::More,
+            step => step,
+        }
     }
 
     /// Takes the next bytes of the write. False if they cannot be read.
     #[inline]
-    pub fn refill(&mut self, source: &impl Source) -> bool {
+    fn refill(&mut self, source: &impl Source) -> bool {
         let left = self.len.saturating_sub(self.taken);
         if self.protocol != protocol::HTTP2 {
             return self.pass(source, left);

@@ -30,13 +30,12 @@ impl KernelRules {
     /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it.
     pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16)) {
         let (source, len) = (Slice(bytes), bytes.len() as u64);
-        stream.begin(self.tables.header.generation, &source, len);
+        stream.begin(len);
         loop {
-            match stream.step(&self.tables) {
+            match stream.step(&self.tables, &source) {
                 Step::More => {}
                 Step::Hit(rule) => found(rule),
-                Step::Starved if stream.is_taken() => return,
-                Step::Starved => drop(stream.refill(&source)),
+                Step::Starved => return,
             }
         }
     }

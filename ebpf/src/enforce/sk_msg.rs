@@ -224,6 +224,7 @@ struct KernelMemory(u64);
 
 impl Bytes for KernelMemory {
     const FULL_RECORDS: u32 = 0;
+    const FORGETS: bool = true;
 
     #[inline(always)]
     unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause> {
