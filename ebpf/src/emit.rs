@@ -47,6 +47,12 @@ pub trait Bytes: Copy {
     /// `to` must have room for `len` bytes.
     unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause>;
 
+    /// Copies `LEN` bytes, a number that the verifier knows. False if they cannot be read.
+    ///
+    /// # Safety
+    /// `to` must have room for so many.
+    unsafe fn copy_exactly<const LEN: u32>(self, to: *mut u8, from: u64) -> bool;
+
     /// Most records of full size one write of this kind is cut into, before the last one; bytes beyond are counted as
     /// truncated. The verifier walks each of them, so this is as small as the hook allows.
     const FULL_RECORDS: u32;

@@ -3,12 +3,10 @@
 //! `bpf_loop` repeats one step, so the verifier walks it once, whatever the rules and the length of the write. It exists
 //! since Linux 5.17.
 
-use crate::{bounds::at_most, emit::Bytes, maps};
+use crate::{emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use keymoat_abi::scan::{
-    Anchor, BLOCK, CHUNK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
-};
+use keymoat_abi::scan::{Anchor, BLOCK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS};
 
 /// What a scan ended with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,9 +67,9 @@ struct Write<B>(B);
 
 impl<B: Bytes> Source for Write<B> {
     #[inline(always)]
-    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool {
+    unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
         // SAFETY: by this function's contract.
-        unsafe { self.0.copy(to, from, at_most(len, CHUNK as u64)).is_ok() }
+        unsafe { self.0.copy_exactly::<LEN>(to, from) }
     }
 }
 

@@ -22,6 +22,13 @@ impl<const FULL: u32> Bytes for UserMemory<FULL> {
     }
 
     #[inline(always)]
+    unsafe fn copy_exactly<const LEN: u32>(self, to: *mut u8, from: u64) -> bool {
+        let source = self.0.wrapping_add(from) as *const core::ffi::c_void;
+        // SAFETY: the helper checks the source; the destination by the trait's contract.
+        unsafe { bpf_probe_read_user(to.cast(), LEN, source.cast()) == 0 }
+    }
+
+    #[inline(always)]
     unsafe fn comm(self, to: *mut u8) {
         // SAFETY: by the trait's contract.
         unsafe { task::comm(to) };

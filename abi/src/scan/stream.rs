@@ -20,11 +20,11 @@ mod protocol {
 
 /// The bytes of one write.
 pub trait Source {
-    /// Copies `len` bytes, [`CHUNK`] at most, from `from` on to `to`. False if they cannot be read.
+    /// Copies `LEN` bytes from `from` on to `to`. False if they cannot be read.
     ///
     /// # Safety
-    /// `to` must have room for [`CHUNK`] bytes.
-    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool;
+    /// `to` must have room for so many.
+    unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool;
 }
 
 /// All zero: a new one. Lives in the kernel, in a map.
@@ -105,7 +105,7 @@ impl Stream {
         // SAFETY: behind `next_place` there is room for a chunk, of which the first bytes are initialised.
         unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            source.copy(to, 0, PREFACE.len() as u64)
+            source.copy::<{ PREFACE.len() as u32 }>(to, 0)
                 && to.cast::<[u8; PREFACE.len()]>().read_unaligned() == PREFACE
         }
     }
@@ -171,17 +171,33 @@ impl Stream {
         }
     }
 
-    /// Hands on up to `most` bytes as they are.
+    /// Hands on up to `most` bytes as they are, in pieces of a few sizes: a size that the kernel's verifier does not know makes
+    /// kernels before 6.4 follow every number of the program.
     #[inline]
     fn pass(&mut self, source: &impl Source, most: u64) -> bool {
-        let len = most.min(self.flow.room() as u64).min(CHUNK as u64);
+        match most.min(self.flow.room() as u64) {
+            0 => false,
+            1 => self.take::<1>(source),
+            2..4 => self.take::<2>(source),
+            4..8 => self.take::<4>(source),
+            8..16 => self.take::<8>(source),
+            16..32 => self.take::<16>(source),
+            32..64 => self.take::<32>(source),
+            64..128 => self.take::<64>(source),
+            _ => self.take::<128>(source),
+        }
+    }
+
+    #[inline]
+    fn take<const LEN: u32>(&mut self, source: &impl Source) -> bool {
+        const { assert!(LEN as usize <= CHUNK) };
         // SAFETY: behind `next_place` there is room for a chunk.
         let read = unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            source.copy(to, self.taken, len)
+            source.copy::<LEN>(to, self.taken)
         };
-        self.flow.written(len as usize);
-        self.taken = self.taken.wrapping_add(len);
+        self.flow.written(LEN as usize);
+        self.taken = self.taken.wrapping_add(LEN.into());
         read
     }
 
@@ -191,7 +207,7 @@ impl Stream {
         // SAFETY: as in `pass`; what is read there was written just before, or was there already.
         let (read, byte) = unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            (source.copy(to, self.taken, 1), to.read())
+            (source.copy::<1>(to, self.taken), to.read())
         };
         self.taken = self.taken.wrapping_add(1);
         let out = self.http2.push(byte);

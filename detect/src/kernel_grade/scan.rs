@@ -67,8 +67,8 @@ impl KernelRules {
 struct Slice<'a>(&'a [u8]);
 
 impl Source for Slice<'_> {
-    unsafe fn copy(&self, to: *mut u8, from: u64, len: u64) -> bool {
-        let part = usize::try_from(from).ok().and_then(|from| self.0.get(from..)?.get(..len as usize));
+    unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
+        let part = usize::try_from(from).ok().and_then(|from| self.0.get(from..)?.get(..LEN as usize));
         if let Some(part) = part {
             // SAFETY: by this function's contract there is room, and it is not this slice's own memory.
             unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };

@@ -145,6 +145,12 @@ impl Bytes for PacketBytes {
     }
 
     #[inline(always)]
+    unsafe fn copy_exactly<const LEN: u32>(self, to: *mut u8, from: u64) -> bool {
+        // SAFETY: the helper checks the packet's bounds; the destination by the trait's contract.
+        unsafe { bpf_skb_load_bytes(self.skb.cast(), self.start + from as u32, to.cast(), LEN) == 0 }
+    }
+
+    #[inline(always)]
     unsafe fn comm(self, to: *mut u8) {
         // SAFETY: by the trait's contract.
         unsafe {
