@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use keymoat_abi::decode::{DecodeError, Event, decode};
-use keymoat_abi::{Close, Data, Header, Kind, Link, Source, Tuple};
+use keymoat_abi::{Close, Data, Header, Kind, Link, Refusal, Source, Tuple};
 use proptest::prelude::*;
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
@@ -12,6 +12,7 @@ const HEADER: usize = size_of::<Header>();
 const DATA: usize = size_of::<Data>();
 const LINK: usize = size_of::<Link>();
 const CLOSE: usize = size_of::<Close>();
+const REFUSAL: usize = size_of::<Refusal>();
 
 const SOURCES: [Source; 4] = [Source::Tcp, Source::Udp, Source::OpenSsl, Source::GnuTls];
 
@@ -32,6 +33,10 @@ fn data(source: Source, payload: &[u8]) -> Vec<u8> {
 
 fn link() -> Vec<u8> {
     Link { header: header(Kind::Link as u32, LINK), ..Link::new_zeroed() }.as_bytes().to_vec()
+}
+
+fn refused() -> Vec<u8> {
+    Refusal { header: header(Kind::Refusal as u32, REFUSAL), ..Refusal::new_zeroed() }.as_bytes().to_vec()
 }
 
 fn close() -> Vec<u8> {
@@ -104,7 +109,7 @@ mod well_formed {
     }
 
     #[test]
-    fn every_field_of_link_and_close_comes_back() {
+    fn every_field_of_link_close_and_refusal_comes_back() {
         let sent = Link {
             header: header(Kind::Link as u32, LINK),
             cookie: 1,
@@ -120,6 +125,21 @@ mod well_formed {
         let sent = Close { header: header(Kind::Close as u32, CLOSE), cookie: u64::MAX, time_ns: 1 };
         let Ok(Event::Close(came)) = decode(sent.as_bytes()) else { panic!("not a close") };
         assert_eq!(raw(&came), raw(&sent));
+
+        let sent = Refusal {
+            header: header(Kind::Refusal as u32, REFUSAL),
+            cookie: 1,
+            context: 2,
+            pid_tgid: 3 << 32 | 4,
+            time_ns: 5,
+            offset: u64::MAX,
+            tuple: Tuple { local: [6; 16], remote_port: 7, ..Tuple::UNKNOWN },
+            rule: 8,
+            reserved: [0; 4],
+        };
+        let Ok(Event::Refusal(came)) = decode(sent.as_bytes()) else { panic!("not a refusal") };
+        assert_eq!(raw(&came), raw(&sent));
+        assert_eq!(came.tgid(), 3);
     }
 
     #[test]
@@ -213,7 +233,7 @@ mod refused {
 
     #[test]
     fn a_size_larger_than_a_struct_without_payload() {
-        for record in [link(), close()] {
+        for record in [link(), close(), refused()] {
             for more in [1, 8, 200] {
                 let size = record.len() + more;
                 let bytes = claiming([record.clone(), vec![0; more]].concat(), size);
@@ -224,7 +244,7 @@ mod refused {
 
     #[test]
     fn an_unknown_kind() {
-        let known = [Kind::Data, Kind::Link, Kind::Close].map(|kind| kind as u32);
+        let known = [Kind::Data, Kind::Link, Kind::Close, Kind::Refusal].map(|kind| kind as u32);
         for kind in (0..64).chain([u32::MAX, 1 << 8, 1 << 24]).filter(|kind| !known.contains(kind)) {
             // Whatever else is right or wrong with it.
             for size in [HEADER, CLOSE, LINK, DATA] {
@@ -287,6 +307,7 @@ fn is_sound(bytes: &[u8]) {
         }
         Ok(Event::Link(_)) => assert_eq!(size(), LINK),
         Ok(Event::Close(_)) => assert_eq!(size(), CLOSE),
+        Ok(Event::Refusal(_)) => assert_eq!(size(), REFUSAL),
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
@@ -300,7 +321,7 @@ proptest! {
     /// Nearly right: a true kind and a size that fits, so that what lies behind the header is looked at.
     #[test]
     fn random_bytes_behind_a_good_header_never_panic(
-        kind in 0u32..5,
+        kind in 0u32..6,
         size in 0usize..1024,
         mut bytes in proptest::collection::vec(any::<u8>(), HEADER..1024),
     ) {

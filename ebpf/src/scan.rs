@@ -34,7 +34,8 @@ const MAX_STEPS: u32 = 1 << 23;
 pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
     let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
     stream.begin(len);
-    let mut state = State { stream, rules, bytes: Write(bytes), judge, end: UNFINISHED };
+    let generation = rules.header.generation;
+    let mut state = State { stream, generation, bytes: Write(bytes), judge, end: UNFINISHED };
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
         bpf_loop(MAX_STEPS, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
@@ -49,7 +50,7 @@ pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: 
 /// A scan between two steps.
 struct State<'a, B, J> {
     stream: &'a mut Stream,
-    rules: Rules<'a>,
+    generation: u32,
     bytes: Write<B>,
     judge: J,
     /// [`UNFINISHED`], [`PASSED`], or [`REFUSED`] and the rule. A number: the compiler copies an enum with what is between its
@@ -80,30 +81,65 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     if !state.stream.spend() {
         return 1;
     }
-    match state.stream.step(&state.rules, &state.bytes) {
-        Step::More => 0,
-        Step::Hit(rule) if state.judge.refuses(rule) => {
+    if state.stream.open(state.generation, &state.bytes) {
+        return 0;
+    }
+    let looked = scan_look(&raw mut *state.stream);
+    if looked & HIT != 0 {
+        let rule = looked as u16;
+        let refused = state.judge.refuses(rule);
+        if refused {
             state.end = REFUSED | u64::from(rule);
-            1
         }
-        Step::Hit(_) => 0,
-        Step::Starved => {
-            if state.stream.is_taken() {
-                state.end = at_the_end(state);
-            }
-            1
-        }
+        return refused.into();
+    }
+    if looked != STARVED || state.stream.refill(&state.bytes) {
+        return 0;
+    }
+    if state.stream.is_taken() {
+        state.end = at_the_end(state);
+    }
+    1
+}
+
+/// Answers of [`scan_look`] and [`scan_complete`]: with [`HIT`] comes the rule.
+const MORE: u64 = 0;
+const STARVED: u64 = 1;
+const HIT: u64 = 1 << 16;
+
+/// Looks at what a stream has taken. A global function: the verifier looks at it once and by itself, whoever calls it from
+/// wherever (Linux 5.6; with a pointer, 5.13). Kernels before 6.4, above all, do not get through it otherwise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn scan_look(stream: *mut Stream) -> u64 {
+    // SAFETY: a valid stream, or null: the verifier sees to it.
+    let (Some(stream), Some(rules)) = (unsafe { stream.as_mut() }, Rules::in_use()) else { return STARVED };
+    match stream.look(&rules) {
+        Step::More => MORE,
+        Step::Starved => STARVED,
+        Step::Hit(rule) => HIT | u64::from(rule),
+    }
+}
+
+/// The rule of the match in this slot if it is complete when nothing follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn scan_complete(stream: *mut Stream, slot: u64) -> u64 {
+    // SAFETY: as in `scan_look`.
+    let (Some(stream), Some(rules)) = (unsafe { stream.as_mut() }, Rules::in_use()) else { return MORE };
+    match stream.flow().complete(&rules, slot as usize) {
+        Some(rule) => HIT | u64::from(rule),
+        None => MORE,
     }
 }
 
 /// What to say of the keys that are complete if nothing follows.
 #[inline(always)]
-fn at_the_end<B, J: Judge>(state: &State<'_, B, J>) -> u64 {
+fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
     for slot in 0..SLOTS {
-        if let Some(rule) = state.stream.flow().complete(&state.rules, slot)
-            && state.judge.refuses(rule)
-        {
-            return REFUSED | u64::from(rule);
+        let complete = scan_complete(&raw mut *state.stream, slot as u64);
+        if complete & HIT != 0 && state.judge.refuses(complete as u16) {
+            return REFUSED | complete & 0xffff;
         }
     }
     PASSED

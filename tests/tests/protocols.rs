@@ -8,6 +8,14 @@ use std::process::Command;
 
 protocol_clients!(clients);
 
+clients! {
+    python_websockets: Case {
+        server: Server::websocket,
+        client: |server, key| python("websocket", key).args(named(server)).args([authority()]).done(),
+        expect: |it, _| it.library("openssl").protocol("websocket").location("message").host(pki::HOST, "sni"),
+    },
+}
+
 /// A client that sends the key in another form: with it, and without. The server keeps what it is sent as it comes,
 /// so what has to arrive is that form.
 fn is_opened(

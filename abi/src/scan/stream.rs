@@ -77,16 +77,22 @@ impl Stream {
         (self.http2, self.protocol) = (Http2::NEW, protocol::NEW);
     }
 
-    /// A write of `len` bytes begins.
+    /// A write of `len` bytes begins: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
+    ///
+    /// Everything that depends on the write happens in those, so that there is one way that leads to a loop over them: the
+    /// kernel's verifier follows each.
     #[inline]
     pub fn begin(&mut self, len: u64) {
         (self.len, self.taken, self.begun) = (len, 0, 0);
         self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS);
     }
 
-    /// The first thing to do with a write. `generation`: of the tables.
+    /// The first thing to do with a write; false if it was done. `generation`: of the tables.
     #[inline]
-    fn open(&mut self, generation: u32, source: &impl Source) {
+    pub fn open(&mut self, generation: u32, source: &impl Source) -> bool {
+        if self.begun != 0 {
+            return false;
+        }
         self.begun = 1;
         if !self.flow.belongs_to(generation) {
             self.flow.restart(generation);
@@ -94,6 +100,7 @@ impl Stream {
         if self.protocol == protocol::NEW && self.len > 0 {
             self.protocol = if self.is_http2(source) { protocol::HTTP2 } else { protocol::PLAIN };
         }
+        true
     }
 
     /// Read to where the flow's first bytes belong: they come there anyway, and the stack is small.
@@ -130,26 +137,16 @@ impl Stream {
         self.taken >= self.len
     }
 
-    /// Goes on. Starved: the whole write was looked at, or what is missing cannot be read.
-    ///
-    /// Everything that depends on the write happens in here, so that there is one way that leads to a loop of steps: the
-    /// kernel's verifier follows each.
+    /// Looks at what was taken. Starved: take more ([`Self::refill`]), unless the whole write was.
     #[inline]
-    pub fn step(&mut self, tables: &impl Tables, source: &impl Source) -> Step {
-        if self.begun == 0 {
-            self.open(tables.header().generation, source);
-            return Step::More;
-        }
+    pub fn look(&mut self, tables: &impl Tables) -> Step {
         let last = self.is_taken();
-        match step(&mut self.flow, tables, last) {
-            Step::Starved if !last && self.refill(source) => Step::More,
-            step => step,
-        }
+        step(&mut self.flow, tables, last)
     }
 
-    /// Takes the next bytes of the write. False if they cannot be read.
+    /// Takes the next bytes of the write. False if there are none, or they cannot be read.
     #[inline]
-    fn refill(&mut self, source: &impl Source) -> bool {
+    pub fn refill(&mut self, source: &impl Source) -> bool {
         let left = self.len.saturating_sub(self.taken);
         if self.protocol != protocol::HTTP2 {
             return self.pass(source, left);

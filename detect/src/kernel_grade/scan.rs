@@ -31,10 +31,12 @@ impl KernelRules {
     pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16)) {
         let (source, len) = (Slice(bytes), bytes.len() as u64);
         stream.begin(len);
+        stream.open(self.tables.header.generation, &source);
         loop {
-            match stream.step(&self.tables, &source) {
+            match stream.look(&self.tables) {
                 Step::More => {}
                 Step::Hit(rule) => found(rule),
+                Step::Starved if stream.refill(&source) => {}
                 Step::Starved => return,
             }
         }

@@ -1,4 +1,4 @@
-//! Real clients whose bytes have to be taken apart first: HTTP/2, WebSocket, forms.
+//! Real clients whose bytes have to be taken apart first: HTTP/2, forms.
 
 /// Hands the table to a macro, such as `clients!`.
 #[macro_export]
@@ -42,11 +42,6 @@ macro_rules! protocol_clients {
                 server: Server::http2,
                 client: |server, key| python("httpx", key).args([url("https", server), authority(), "body".into()]).done(),
                 expect: |it, _| it.protocol("h2").location("body > json:env.API_KEY"),
-            },
-            python_websockets: Case {
-                server: Server::websocket,
-                client: |server, key| python("websocket", key).args(named(server)).args([authority()]).done(),
-                expect: |it, _| it.library("openssl").protocol("websocket").location("message").host(pki::HOST, "sni"),
             },
             curl_form: Case {
                 server: Server::https,

@@ -11,9 +11,13 @@ http1_clients!(refused);
 protocol_clients!(refused);
 
 /// What the kernel does not undo leaves, and is found then.
-fn is_late(client: impl Fn(&Server, &FakeKey) -> Invocation, expect: impl Fn(Expect) -> Expect) {
+fn is_late(
+    server: fn() -> Server,
+    client: impl Fn(&Server, &FakeKey) -> Invocation,
+    expect: impl Fn(Expect) -> Expect,
+) {
     let agent = Agent::shared_as(&Options::blocking());
-    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let (server, key) = (server(), FakeKey::anthropic());
     let Invocation { command, input } = client(&server, &key);
     let client = Client::run_with(command, &input);
     server.wait_for_count(1);
@@ -24,6 +28,7 @@ fn is_late(client: impl Fn(&Server, &FakeKey) -> Invocation, expect: impl Fn(Exp
 #[test]
 fn a_compressed_key_is_found_late() {
     is_late(
+        Server::https,
         |server, key| python("telemetry", Some(key)).args([url("https", server)]).done(),
         |it| it.location("body > gzip > json:env.API_KEY"),
     );
@@ -32,8 +37,18 @@ fn a_compressed_key_is_found_late() {
 #[test]
 fn an_encoded_key_is_found_late() {
     is_late(
+        Server::https,
         |server, key| curl("https", server).args(["-d", &base64(&base64(key.reveal()))]).done(),
         |it| it.location("body > base64 > base64"),
+    );
+}
+
+#[test]
+fn a_masked_key_is_found_late() {
+    is_late(
+        Server::websocket,
+        |server, key| python("websocket", Some(key)).args(named(server)).args([authority()]).done(),
+        |it| it.protocol("websocket").location("message"),
     );
 }
 

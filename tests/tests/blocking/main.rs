@@ -2,6 +2,8 @@
 //!
 //! A leak is what the receiver has; so every test looks at the receiver's bytes.
 
+#![allow(clippy::expect_used, reason = "a test asserts by panicking")]
+
 mod clients;
 mod life;
 mod right_connection;
