@@ -148,6 +148,9 @@ impl Stream {
     #[inline]
     pub fn refill(&mut self, source: &impl Source) -> bool {
         let left = self.len.saturating_sub(self.taken);
+        if left == 0 {
+            return false;
+        }
         if self.protocol != protocol::HTTP2 {
             return self.pass(source, left);
         }
