@@ -104,8 +104,9 @@ impl HostKey {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Gate {
-    /// Where the message lies that is being judged.
+    /// Where the message lies that is being judged, and how far its records were walked.
     pub data: u64,
+    pub walked: u64,
     /// Where the connection goes: the name in its ClientHello.
     pub host: HostKey,
     /// See [`crate::state::kind`].
@@ -115,7 +116,7 @@ pub struct Gate {
     pub scan: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 672);
+const _: () = assert!(core::mem::size_of::<Gate>() == 680);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use crate::{
     emit::{self, Bytes, Write},
     flow::{self, Ends},
     maps::{CONNECTIONS, GATES},
-    marks,
+    marks::{self, Marks},
     scan::{Outcome, scan},
     task,
     tls_record::{PEEK, Record},
@@ -19,12 +19,13 @@ use crate::{
 use aya_ebpf::{
     bindings::{bpf_sock, sk_action, sk_msg_md},
     helpers::generated::{
-        bpf_get_current_pid_tgid, bpf_msg_pull_data, bpf_probe_read_kernel, bpf_sk_storage_get,
+        bpf_get_current_pid_tgid, bpf_loop, bpf_msg_pull_data, bpf_probe_read_kernel, bpf_sk_storage_get,
     },
     macros::sk_msg,
     programs::{SkMsgContext, SockOpsContext},
 };
-use keymoat_abi::{FlowState, LossCause, Source, enforce::Gate, event::flags, state::kind};
+use core::ffi::c_void;
+use keymoat_abi::{FlowState, LossCause, Source, Tuple, enforce::Gate, event::flags, state::kind};
 
 const CREATE: u64 = 1; // BPF_SK_STORAGE_GET_F_CREATE
 /// TLS records of one message among which the first one of a connection's plaintext is looked for.
@@ -136,10 +137,10 @@ impl Message {
 
     /// Is a record of this message made of plaintext with a key that may not go there?
     #[inline(always)]
-    fn carries_refused_key(self, ctx: &SkMsgContext, gate: &Gate, state: &mut FlowState) -> bool {
+    fn carries_refused_key(self, ctx: &SkMsgContext, gate: &mut Gate, state: &mut FlowState) -> bool {
         let tgid = self.pid_tgid >> 32;
         if state.context == 0 || u64::from(state.tgid) != tgid {
-            self.link(ctx, state);
+            self.link(ctx, gate, state);
         }
         if state.context == 0 || u64::from(state.tgid) != tgid {
             return false;
@@ -152,16 +153,14 @@ impl Message {
 
     /// Finds out which TLS connection's records these are.
     #[inline(always)]
-    fn link(self, ctx: &SkMsgContext, state: &mut FlowState) {
+    fn link(self, ctx: &SkMsgContext, gate: &mut Gate, state: &mut FlowState) {
         let Some(marks) = marks::of_thread_or_none(self.pid_tgid) else { return };
+        gate.walked = 0;
         let tuple = ends(ctx.msg).tuple(state.flags);
-        let mut at = 0;
-        for _ in 0..RECORDS {
-            let Some(record) = self.record(at) else { return };
-            if record.is_application_data() {
-                marks::take(marks, state, &tuple, self.pid_tgid, record.len);
-            }
-            at += record.size();
+        let mut walk = Walk { message: self, gate, state, marks, tuple };
+        // SAFETY: the callback has the signature that the helper wants, and `walk` lives longer than the call.
+        unsafe {
+            bpf_loop(RECORDS, next_record as *mut c_void, (&raw mut walk).cast(), 0);
         }
     }
 
@@ -201,6 +200,28 @@ impl Message {
             tuple: ends(ctx.msg).tuple(state.flags),
         }
     }
+}
+
+/// A walk over the records of a message.
+struct Walk<'a> {
+    message: Message,
+    gate: &'a mut Gate,
+    state: &'a mut FlowState,
+    marks: *mut Marks,
+    tuple: Tuple,
+}
+
+/// One record. 1 ends the loop.
+extern "C" fn next_record(_index: u64, walk: *mut Walk<'_>) -> i64 {
+    // SAFETY: what `link` gave to the helper.
+    let walk = unsafe { &mut *walk };
+    let at = walk.gate.walked;
+    let Some(record) = walk.message.record(at) else { return 1 };
+    walk.gate.walked = at.wrapping_add(record.size());
+    if record.is_application_data() {
+        marks::take(walk.marks, walk.state, &walk.tuple, walk.message.pid_tgid, record.len);
+    }
+    0
 }
 
 #[inline(always)]
