@@ -41,14 +41,15 @@ fn an_exception_holds_for_its_host_and_its_time() {
     let agent = Agent::own(&options);
     let [before, during, other, after] = std::array::from_fn(|_| FakeKey::anthropic());
     assert!(!arrives(&before));
-    allow(&config, &["anthropic-api-key", "--to", pki::HOST, "--for", "4s"]);
+    let time = env::seconds(6.0);
+    allow(&config, &["anthropic-api-key", "--to", pki::HOST, "--for", &format!("{}s", time.as_secs())]);
     assert!(arrives(&during));
     agent.expect(&Expect::key(&during).action("allowed"));
     let elsewhere = Server::http();
     let command = curl("http", &elsewhere).args(header("x-api-key: ", Some(&other))).command;
     assert!(!Client::start(command).end().status.success(), "in the clear no name counts");
     elsewhere.assert_never(other.reveal().as_bytes());
-    sleep(env::seconds(4.0));
+    sleep(time);
     assert!(!arrives(&after));
     agent.expect(&Expect::key(&after).action("blocked"));
 }
