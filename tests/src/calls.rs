@@ -46,3 +46,9 @@ pub fn is_silent(agent: &Agent, note: fn(&str) -> Script, call: &str, server: &S
     }
     server.wait_for(b"nothing-secret");
 }
+
+/// Three writes, so that calls taking several buffers have several; the key is in the last, so that the
+/// second message of a `sendmmsg` counts too.
+pub fn note(text: &str) -> Script {
+    Script::of("first ").then("second ").then(format!("key={text} end\n"))
+}

@@ -60,22 +60,23 @@ impl Case {
     }
 
     pub fn is_served_without(&self) {
-        let agent = Agent::shared_as(&Options::blocking());
-        let server = (self.server)();
-        let Invocation { command, input } = (self.client)(&server, None);
-        let client = Client::run_with(command, &input);
-        server.wait_for_count(1);
-        agent.assert_clean(&server, client.pid);
+        self.is_clean_without(&Agent::shared_as(&Options::blocking()));
     }
 
     pub fn is_silent_without(&self) {
         let agent = Agent::shared();
+        let pid = self.is_clean_without(&agent);
+        assert!(agent.unseen_tls(pid).is_empty(), "a client with a probe counts as unseen");
+    }
+
+    /// Gives the client's process id.
+    fn is_clean_without(&self, agent: &Agent) -> u32 {
         let server = (self.server)();
         let Invocation { command, input } = (self.client)(&server, None);
         let client = Client::run_with(command, &input);
         server.wait_for_count(1);
         agent.assert_clean(&server, client.pid);
-        assert!(agent.unseen_tls(client.pid).is_empty(), "a client with a probe counts as unseen");
+        client.pid
     }
 }
 

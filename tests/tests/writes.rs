@@ -1,44 +1,15 @@
 //! Every system call a program can send with, in the clear: what leaves through it is seen, whole, and nothing
 //! is seen where nothing was.
 
+use keymoat_tests::calls::note;
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Script, Server, calls, pki, script};
+use keymoat_tests::{
+    Agent, Client, Expect, FakeKey, Script, Server, calls, pki, script, tcp_calls, udp_calls,
+};
 use std::net::SocketAddr;
 
-calls! { tcp, Agent::shared(), note, Server::sink(), "tcp",
-    write => "write",
-    writev => "writev",
-    send => "send",
-    sendto => "sendto",
-    sendmsg => "sendmsg",
-    sendmmsg => "sendmmsg",
-    sendfile => "sendfile",
-    splice => "splice",
-    vmsplice => "vmsplice",
-    zerocopy => "zerocopy",
-    io_uring_send => "uring-send",
-    io_uring_write => "uring-write",
-    io_uring_sendmsg => "uring-sendmsg",
-}
-
-calls! { udp, Agent::shared(), note, Server::udp(), "udp",
-    write => "udp-write",
-    writev => "udp-writev",
-    send => "udp-send",
-    sendto => "udpto-sendto",
-    sendmsg => "udp-sendmsg",
-    sendmsg_with_address => "udpto-sendmsg",
-    sendmmsg => "udp-sendmmsg",
-    sendmmsg_with_address => "udpto-sendmmsg",
-    io_uring_send => "udp-uring-send",
-    io_uring_sendmsg => "udp-uring-sendmsg",
-}
-
-/// Three writes, so that calls taking several buffers have several; the key is in the last, so that the
-/// second message of a `sendmmsg` counts too.
-fn note(text: &str) -> Script {
-    Script::of("first ").then("second ").then(format!("key={text} end\n"))
-}
+tcp_calls!(calls, tcp, Agent::shared(), note, Server::sink(), "tcp");
+udp_calls!(calls, udp, Agent::shared(), note, Server::udp(), "udp");
 
 #[test]
 fn both_messages_of_a_sendmmsg_are_seen() {

@@ -1,7 +1,8 @@
 //! Every system call that sends, in the clear: the call that completes a key is refused.
 
+use keymoat_tests::calls::{is_silent, note};
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki, tcp_calls, udp_calls};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
@@ -12,45 +13,14 @@ macro_rules! refused_calls {
             $(#[test]
             fn $name() {
                 is_refused($call, $kind, &$server);
-                is_served($call, &$server);
+                is_silent(&Agent::shared_as(&Options::blocking()), note, $call, &$server);
             })*
         }
     };
 }
 
-refused_calls! { tcp, Server::sink(), "tcp",
-    write => "write",
-    writev => "writev",
-    send => "send",
-    sendto => "sendto",
-    sendmsg => "sendmsg",
-    sendmmsg => "sendmmsg",
-    sendfile => "sendfile",
-    splice => "splice",
-    vmsplice => "vmsplice",
-    zerocopy => "zerocopy",
-    io_uring_send => "uring-send",
-    io_uring_write => "uring-write",
-    io_uring_sendmsg => "uring-sendmsg",
-}
-
-refused_calls! { udp, Server::udp(), "udp",
-    write => "udp-write",
-    writev => "udp-writev",
-    send => "udp-send",
-    sendto => "udpto-sendto",
-    sendmsg => "udp-sendmsg",
-    sendmsg_with_address => "udpto-sendmsg",
-    sendmmsg => "udp-sendmmsg",
-    sendmmsg_with_address => "udpto-sendmmsg",
-    io_uring_send => "udp-uring-send",
-    io_uring_sendmsg => "udp-uring-sendmsg",
-}
-
-/// Three writes, the key in the last: calls taking several buffers or messages have several.
-fn note(text: &str) -> Script {
-    Script::of("first ").then("second ").then(format!("key={text} end\n"))
-}
+tcp_calls!(refused_calls, tcp, Server::sink(), "tcp");
+udp_calls!(refused_calls, udp, Server::udp(), "udp");
 
 fn is_refused(call: &str, kind: &str, server: &Server) {
     let agent = Agent::shared_as(&Options::blocking());
@@ -62,15 +32,6 @@ fn is_refused(call: &str, kind: &str, server: &Server) {
         agent.expect(&wanted);
         server.assert_never(key.reveal().as_bytes());
     }
-}
-
-fn is_served(call: &str, server: &Server) {
-    let agent = Agent::shared_as(&Options::blocking());
-    for address in [server.address(), server.address6()] {
-        let client = Client::run(km_client(call, address, &note("nothing-secret").save()));
-        agent.assert_clean(server, client.pid);
-    }
-    server.wait_for(b"nothing-secret");
 }
 
 /// Keys cut at every so many bytes over two writes. Each on a connection of its own: a refused one is dead.
