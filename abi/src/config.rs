@@ -16,9 +16,13 @@ pub struct Config {
     pub task_tgid_offset: u32,
     /// Byte offset of `task_struct::comm` from BTF; 0 when unknown.
     pub task_comm_offset: u32,
+    /// Which agent loaded these programs. Of two that are attached, those judge whose number is in the map `ACTIVE`.
+    pub epoch: u32,
+    /// Not 0: what cannot be inspected is refused.
+    pub strict: u32,
 }
 
-const _: () = assert!(core::mem::size_of::<Config>() == 24);
+const _: () = assert!(core::mem::size_of::<Config>() == 32);
 
 // SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

@@ -6,10 +6,21 @@
 use crate::scan::Stream;
 
 /// Rules that can be numbered.
-pub const MAX_RULES: usize = RULE_WORDS * 64;
+pub const MAX_RULES: usize = RULE_WORDS * 64 - 1;
+/// Stands for bytes in which nobody could look for keys. No rule has this number; refused in `strict` mode, permitted nowhere.
+pub const UNJUDGED: u16 = MAX_RULES as u16;
 const RULE_WORDS: usize = 16;
 /// Bytes of a destination's name that count. Of a longer name the first labels do not.
 pub const HOST_BYTES: usize = 128;
+
+/// Stands for a rule's id in the map `NUMBERS`, whose index is the rule's number: the first bytes of its SHA-256.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct RuleId(pub [u8; 16]);
+
+impl RuleId {
+    pub const NONE: Self = Self([0; 16]);
+}
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +33,7 @@ impl RuleBits {
         self.word(rule) >> (rule & 63) & 1 == 1
     }
 
-    /// A rule beyond [`MAX_RULES`] is not added.
+    /// A number beyond [`UNJUDGED`] is not added.
     #[inline]
     pub fn insert(&mut self, rule: u16) {
         if let Some(word) = self.0.get_mut(usize::from(rule >> 6)) {
@@ -107,6 +118,8 @@ pub struct Gate {
     /// Where the message lies that is being judged, and how far its records were walked.
     pub data: u64,
     pub walked: u64,
+    /// Bytes of TLS records that no plaintext was seen for, before the first that was.
+    pub unseen: u64,
     /// Where the connection goes: the name in its ClientHello.
     pub host: HostKey,
     /// See [`crate::state::kind`].
@@ -116,7 +129,7 @@ pub struct Gate {
     pub scan: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 680);
+const _: () = assert!(core::mem::size_of::<Gate>() == 688);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +147,10 @@ const _: () = assert!(core::mem::size_of::<Keys>() == 144);
 // SAFETY: `repr(C)`, integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for RuleBits {}
+
+// SAFETY: an array of bytes.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for RuleId {}
 
 #[cfg(test)]
 mod tests {
@@ -159,8 +176,8 @@ mod tests {
     #[test]
     fn a_rule_beyond_the_last_is_in_no_set() {
         let mut set = RuleBits::default();
-        set.insert(MAX_RULES as u16);
-        assert!(!set.contains(MAX_RULES as u16));
+        set.insert(UNJUDGED + 1);
+        assert!(!set.contains(UNJUDGED + 1));
         assert_eq!(set, RuleBits::default());
     }
 

@@ -88,6 +88,8 @@ pub mod flags {
     pub const CLIENT_HELLO: u8 = 4;
     /// These bytes were refused: they did not leave. `Data::rule` says why.
     pub const REFUSED: u8 = 8;
+    /// They were refused as a packet, which the kernel sends again in vain; the call that wrote them got no error.
+    pub const AS_PACKET: u8 = 16;
 }
 
 /// Flags of [`Tuple::flags`].
@@ -96,6 +98,8 @@ pub mod tuple_flags {
     pub const ACCEPTED: u8 = 1;
     /// The remote address is this very host (127.0.0.0/8, ::1, or equal to the local address).
     pub const LOOPBACK: u8 = 2;
+    /// This host opened the connection, and the agent saw it.
+    pub const OPENED: u8 = 4;
 }
 
 ring_struct! {
@@ -175,8 +179,41 @@ ring_struct! {
     size 80
 }
 
+/// Why a write was refused that the agent is shown nothing of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Why {
+    /// It carries the record of plaintext with a key in it.
+    Key = 0,
+    /// It carries TLS of a library without probes. This and what follows: `strict` only.
+    UnseenTls = 1,
+    /// It belongs to a TLS connection older than the agent.
+    OldConnection = 2,
+    /// Its bytes could not be read, or nothing was left to look for keys with.
+    NotJudged = 3,
+    /// It begins a QUIC connection.
+    Quic = 4,
+    /// It would open a socket whose packets pass no other program.
+    PacketSocket = 5,
+}
+
+impl Why {
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Self::Key),
+            1 => Some(Self::UnseenTls),
+            2 => Some(Self::OldConnection),
+            3 => Some(Self::NotJudged),
+            4 => Some(Self::Quic),
+            5 => Some(Self::PacketSocket),
+            _ => None,
+        }
+    }
+}
+
 ring_struct! {
-    /// Plaintext that `context` of this process was given from `offset` on did not leave: the socket refused its record.
+    /// A write did not leave: the record of plaintext that `context` of this process was given from `offset` on, or one that
+    /// cannot be inspected.
     pub struct Refusal {
         pub header: Header,
         pub cookie: u64,
@@ -188,7 +225,9 @@ ring_struct! {
         pub tuple: Tuple,
         /// The number of the rule whose key it carries.
         pub rule: u32,
-        pub reserved: [u8; 4],
+        /// See [`Why`].
+        pub why: u8,
+        pub reserved: [u8; 3],
     }
     size 96
 }

@@ -19,6 +19,6 @@ pub mod scan;
 pub mod state;
 
 pub use config::Config;
-pub use event::{Close, Data, Header, Kind, Link, Refusal, Source, Tuple};
+pub use event::{Close, Data, Header, Kind, Link, Refusal, Source, Tuple, Why};
 pub use loss::LossCause;
 pub use state::FlowState;

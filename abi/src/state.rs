@@ -2,6 +2,10 @@
 
 use crate::event::Tuple;
 
+/// Raised whenever a type or a meaning changes in a map that an agent in `strict` mode leaves to the next (`loader::pins`): an
+/// agent with another number begins anew, and connections that are open then are older than it.
+pub const LAYOUT: u32 = 1;
+
 /// What is known of the bytes on a connection.
 pub mod kind {
     /// Nothing was sent yet.
@@ -10,6 +14,8 @@ pub mod kind {
     pub const PLAIN: u8 = 1;
     /// TLS: only the rest of a ClientHello is captured, records are used to link library and socket.
     pub const TLS: u8 = 2;
+    /// Nothing leaves any more. Of `Gate::kind` only.
+    pub const REFUSED: u8 = 3;
 }
 
 /// Value of the socket storage map `FLOWS`: one per TCP connection.

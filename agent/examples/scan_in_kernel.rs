@@ -5,7 +5,7 @@
 use aya::maps::Array;
 use keymoat_abi::scan::Stream;
 use keymoat_agent::kernel::TaskOffsets;
-use keymoat_agent::loader::{Kernel, Settings};
+use keymoat_agent::loader::{Judging, Kernel, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
 use std::hint::black_box;
 use std::time::Instant;
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         task: TaskOffsets::default(),
     };
     let began = Instant::now();
-    let kernel = Kernel::load(settings, Some(compiled.tables()))?;
+    let kernel = Kernel::load(settings, Some(Judging::nothing(compiled.tables())))?;
     println!("maps made and filled in {:?}", began.elapsed());
     let began = Instant::now();
     kernel.attach_scan_check(&std::env::current_exe()?, "keymoat_scan_this")?;

@@ -1,7 +1,7 @@
 //! What the running kernel's verifier says of each program that it refuses: `verifier [block]` (as root).
 
 use keymoat_agent::kernel::{TaskOffsets, cgroup};
-use keymoat_agent::loader::{Kernel, LoadError, Settings};
+use keymoat_agent::loader::{Judging, Kernel, LoadError, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let judging = std::env::args().nth(1).as_deref() == Some("block");
     let rules = KernelRules::compile(&RuleSet::builtin()?);
-    let kernel = Kernel::load(settings, judging.then_some(rules.tables()))?;
+    let kernel = Kernel::load(settings, judging.then(|| Judging::nothing(rules.tables())))?;
     report("sockets", || cgroup::v2_mount().map_or(Ok(()), |cgroup| kernel.attach_sockets(&cgroup)));
     report("tls", || kernel.load_tls());
     report("syscalls", || kernel.attach_syscalls());

@@ -1,23 +1,28 @@
 //! Loads the kernel programs and attaches them.
 
+pub mod pins;
+
 use crate::discover::{Attach, AttachError, AttachId};
 use crate::enforce::verdicts::Verdicts;
 use crate::kernel::rcu::Expedited;
+use crate::kernel::numbers::Numbers;
 use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
+use aya::programs::links::FdLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, SkMsg, SockOps, TracePoint,
-    UProbe,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, SkMsg, SockOps,
+    TracePoint, UProbe,
 };
 use aya::{Ebpf, EbpfLoader};
 use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{Config, FlowState};
 use keymoat_detect::RuleTables;
+use pins::Pins;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KEYMOAT_EBPF_OBJECT"));
@@ -74,6 +79,29 @@ pub enum LoadError {
     Missing(&'static str),
     #[error("cgroup {path}: {error}")]
     Cgroup { path: String, error: std::io::Error },
+    #[error("{0}")]
+    Pin(#[from] pins::PinError),
+    #[error(
+        "there are more rules than the kernel can number: switch some off, or `keymoat agent --detach` where `strict` \
+         still keeps the numbers of old ones"
+    )]
+    TooManyRules,
+}
+
+/// What the programs judge by.
+pub struct Judging<'a> {
+    pub tables: &'a RuleTables,
+    /// The rules' ids, by their place in the set.
+    pub ids: Vec<&'a str>,
+    /// What cannot be inspected is refused, and refusing goes on without the agent.
+    pub strict: Option<Pins>,
+}
+
+impl<'a> Judging<'a> {
+    /// By tables whose rules have no numbers of their own.
+    pub fn nothing(tables: &'a RuleTables) -> Self {
+        Self { tables, ids: Vec::new(), strict: None }
+    }
 }
 
 /// What the programs are told at load.
@@ -92,6 +120,9 @@ pub struct Kernel {
     ebpf: Arc<Mutex<Ebpf>>,
     /// The programs that judge are used, in place of those that only look.
     judged: bool,
+    numbers: Arc<Numbers>,
+    /// In `strict` mode: what is attached stays when this object is gone.
+    pins: Option<Pins>,
 }
 
 /// Maps the agent reads and writes.
@@ -104,15 +135,16 @@ pub struct Maps {
 }
 
 impl Kernel {
-    /// Creates the maps and reads the programs; each program is verified when it is attached. With `tables`, what leaves is
+    /// Creates the maps and reads the programs; each program is verified when it is attached. With `judging`, what leaves is
     /// judged by these rules, and refused: see [`Self::verdicts`].
     ///
     /// # Errors
     /// [`LoadError::Load`] when a map cannot be created or the object does not parse; [`LoadError::Map`] when the rules
     /// cannot be written.
-    pub fn load(settings: Settings, tables: Option<&RuleTables>) -> Result<Self, LoadError> {
-        let (judged, none) = (tables.is_some(), RuleTables::default());
-        let tables = tables.unwrap_or(&none);
+    pub fn load(settings: Settings, judging: Option<Judging<'_>>) -> Result<Self, LoadError> {
+        let (judged, none) = (judging.is_some(), RuleTables::default());
+        let Judging { tables, ids, strict: pins } =
+            judging.unwrap_or(Judging { tables: &none, ids: Vec::new(), strict: None });
         let config = Config {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
@@ -120,15 +152,24 @@ impl Kernel {
             task_pid_offset: settings.task.pid,
             task_tgid_offset: settings.task.tgid,
             task_comm_offset: settings.task.comm,
+            epoch: pins.as_ref().map_or(0, Pins::epoch),
+            strict: pins.is_some().into(),
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);
         for (map, entries) in rules::sizes(tables) {
             loader.map_max_entries(map, entries);
         }
+        for (map, path) in pins.iter().flat_map(Pins::maps) {
+            if let Some(entries) = pins::entries(&path) {
+                loader.map_max_entries(map, entries);
+            }
+            loader.map_pin_path(map, path);
+        }
         let mut ebpf = loader.load(OBJECT)?;
-        rules::write(&mut ebpf, tables)?;
-        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judged })
+        let numbers = Numbers::assign(&mut take(&mut ebpf, "NUMBERS")?, ids.into_iter())?;
+        rules::write(&mut ebpf, &numbers.renumber(tables))?;
+        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judged, numbers: Arc::new(numbers), pins })
     }
 
     /// Takes the agent's maps out of the object. Works once.
@@ -158,27 +199,92 @@ impl Kernel {
         let mut ebpf = self.lock();
         for name in ["tcp_connect4", "tcp_connect6"] {
             let connect: &mut CgroupSockAddr = program(&mut ebpf, name)?;
-            connect
+            let link = connect
                 .load()
                 .and_then(|()| connect.attach(&cgroup, MODE))
+                .and_then(|link| Ok(self.pins.is_some().then(|| connect.take_link(link)).transpose()?))
                 .map_err(|error| LoadError::Program { name, error })?;
+            self.keep(link)?;
         }
         if self.judged {
-            attach_messages(&mut ebpf)?;
+            self.attach_messages(&mut ebpf)?;
         }
         let name = self.variant("tcp_connections");
         let connections: &mut SockOps = program(&mut ebpf, name)?;
-        connections
+        let link = connections
             .load()
             .and_then(|()| connections.attach(&cgroup, MODE))
+            .and_then(|link| self.pins.is_some().then(|| connections.take_link(link)).transpose())
             .map_err(|error| LoadError::Program { name, error })?;
+        self.keep(link)?;
         let name = self.variant("packet_egress");
         let packets: &mut CgroupSkb = program(&mut ebpf, name)?;
-        packets
+        let link = packets
             .load()
             .and_then(|()| packets.attach(&cgroup, CgroupSkbAttachType::Egress, MODE))
+            .and_then(|link| self.pins.is_some().then(|| packets.take_link(link)).transpose())
             .map_err(|error| LoadError::Program { name, error })?;
+        self.keep(link)?;
         Ok(())
+    }
+
+    /// Keeps a link beyond this object's life. Nothing to do for one that was not taken out of its program.
+    fn keep<L>(&self, link: Option<L>) -> Result<Option<PathBuf>, LoadError>
+    where
+        FdLink: TryFrom<L, Error = aya::programs::links::LinkError>,
+    {
+        let (Some(pins), Some(link)) = (&self.pins, link) else { return Ok(None) };
+        let link = FdLink::try_from(link).map_err(pins::PinError::from)?;
+        Ok(Some(pins.keep(link)?))
+    }
+
+    /// Has sockets refused whose packets no other program sees. For `strict` mode.
+    ///
+    /// # Errors
+    /// When this kernel has no BPF among its security modules.
+    pub fn attach_lsm(&self) -> Result<(), LoadError> {
+        let name = "packet_socket";
+        let failed = |error| LoadError::Program { name, error };
+        let btf = aya::Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
+        let mut ebpf = self.lock();
+        let socket: &mut Lsm = program(&mut ebpf, name)?;
+        let link = socket
+            .load("socket_create", &btf)
+            .and_then(|()| socket.attach())
+            .and_then(|link| self.pins.is_some().then(|| socket.take_link(link)).transpose())
+            .map_err(failed)?;
+        if let (Some(pins), Some(link)) = (&self.pins, link) {
+            pins.keep(link.into())?;
+        }
+        Ok(())
+    }
+
+    /// Lets this agent's programs judge from now on, in place of those of the agent before it, which are taken out.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn take_over(&self) -> Result<(), LoadError> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let mut active: Array<MapData, u32> = take(&mut self.lock(), "ACTIVE")?;
+        active.set(0, pins.epoch(), 0).map_err(|error| LoadError::Map { name: "ACTIVE", error })?;
+        Ok(pins.remove_others()?)
+    }
+
+    /// What is attached stays when the agent ends, if it is in `strict` mode.
+    pub fn leave(&self) {
+        if let Some(pins) = &self.pins {
+            pins.leave();
+        }
+    }
+
+    /// Is state in use that an agent before this one left?
+    pub fn succeeds(&self) -> bool {
+        self.pins.as_ref().is_some_and(Pins::succeeds)
+    }
+
+    /// The rules' numbers in the kernel.
+    pub fn numbers(&self) -> Arc<Numbers> {
+        Arc::clone(&self.numbers)
     }
 
     /// Sees socket writes at their system calls.
@@ -278,7 +384,9 @@ impl Kernel {
     /// [`LoadError::Missing`] the second time.
     pub fn verdicts(&self) -> Result<Verdicts, LoadError> {
         let mut ebpf = self.lock();
-        Ok(Verdicts::new(take(&mut ebpf, "REFUSED")?, take(&mut ebpf, "PERMITTED")?))
+        let (refused, permitted) = (take(&mut ebpf, "REFUSED")?, take(&mut ebpf, "PERMITTED")?);
+        drop(ebpf);
+        Verdicts::new(refused, permitted, self.numbers(), self.pins.is_some())
     }
 
     /// Where connections go whose writes are judged. None if nothing is judged, and the second time.
@@ -291,6 +399,27 @@ impl Kernel {
     fn variant(&self, name: &'static str) -> &'static str {
         let judging = JUDGING.iter().find(|(looking, _)| *looking == name);
         judging.filter(|_| self.judged).map_or(name, |(_, judging)| judging)
+    }
+
+    /// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that
+    /// is attached when it comes.
+    fn attach_messages(&self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
+        let map = "CONNECTIONS";
+        let connections = ebpf.map(map).ok_or(LoadError::Missing(map))?;
+        let connections: SockHash<_, u64> =
+            connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
+        let connections =
+            connections.fd().try_clone().map_err(|error| LoadError::Map { name: map, error: error.into() })?;
+        let name = MESSAGES;
+        let messages: &mut SkMsg = program(ebpf, name)?;
+        let link = messages
+            .load()
+            .and_then(|()| messages.attach(&connections))
+            .and_then(|link| self.pins.is_some().then(|| messages.take_link(link)).transpose())
+            .map_err(|error| LoadError::Program { name, error })?;
+        // The map holds the program. This link has no file; dropped, it would take the program out.
+        std::mem::forget(link);
+        Ok(())
     }
 
     /// What `discover` attaches with.
@@ -317,24 +446,6 @@ where
     program.try_into().map_err(|error| LoadError::Program { name, error })
 }
 
-/// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that is
-/// attached when it comes.
-fn attach_messages(ebpf: &mut Ebpf) -> Result<(), LoadError> {
-    let map = "CONNECTIONS";
-    let connections = ebpf.map(map).ok_or(LoadError::Missing(map))?;
-    let connections: SockHash<_, u64> =
-        connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
-    let connections =
-        connections.fd().try_clone().map_err(|error| LoadError::Map { name: map, error: error.into() })?;
-    let name = MESSAGES;
-    let messages: &mut SkMsg = program(ebpf, name)?;
-    messages
-        .load()
-        .and_then(|()| messages.attach(&connections))
-        .map_err(|error| LoadError::Program { name, error })?;
-    Ok(())
-}
-
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
@@ -347,8 +458,14 @@ where
 /// namespace it lives in and even when it has been deleted.
 pub struct Uprobes {
     kernel: Kernel,
-    links: HashMap<u64, (&'static str, UProbeLinkId)>,
+    links: HashMap<u64, Attached>,
     next: u64,
+}
+
+/// One probe in place.
+enum Attached {
+    Held { program: &'static str, link: UProbeLinkId },
+    Pinned(PathBuf),
 }
 
 impl Attach for Uprobes {
@@ -362,14 +479,25 @@ impl Attach for Uprobes {
         let link = probe
             .attach(offset, &path, UProbeScope::AllProcesses)
             .map_err(|error| AttachError(chain(&error).into()))?;
+        let attached = if self.kernel.pins.is_some() {
+            let link = probe.take_link(link).map_err(|error| failed(&error))?;
+            let kept = self.kernel.keep(Some(link)).map_err(|error| failed(&error))?;
+            Attached::Pinned(kept.unwrap_or_default())
+        } else {
+            Attached::Held { program: name, link }
+        };
         drop(ebpf);
         self.next += 1;
-        self.links.insert(self.next, (name, link));
+        self.links.insert(self.next, attached);
         Ok(AttachId(self.next))
     }
 
     fn detach(&mut self, id: AttachId) {
-        let Some((name, link)) = self.links.remove(&id.0) else { return };
+        let (name, link) = match (self.links.remove(&id.0), &self.kernel.pins) {
+            (Some(Attached::Held { program, link }), _) => (program, link),
+            (Some(Attached::Pinned(path)), Some(pins)) => return pins.let_go(&path),
+            _ => return,
+        };
         let mut ebpf = self.kernel.lock();
         let Ok(probe) = program::<UProbe>(&mut ebpf, name) else { return };
         let _quickly = Expedited::begin();

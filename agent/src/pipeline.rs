@@ -7,6 +7,7 @@ mod report;
 
 use crate::discover::Hello;
 use crate::enforce::hang_up::Refused;
+use crate::kernel::numbers::Numbers;
 use crate::enforce::judgement::Judge;
 use crate::enrich::ProcessTable;
 use crate::export::Outbox;
@@ -66,12 +67,19 @@ pub struct PipelineConfig {
     pub fleet_key: Vec<u8>,
     pub judge: Judge,
     /// The kernel refuses: findings in TLS wait for its word, and connections that it refused are ended.
-    pub blocking: Option<Sender<Refused>>,
+    pub blocking: Option<Blocking>,
+}
+
+#[derive(Clone)]
+pub struct Blocking {
+    pub hang_up: Sender<Refused>,
+    /// What the kernel calls the rules.
+    pub numbers: Arc<Numbers>,
 }
 
 pub struct Pipeline<F = Arc<ProcessTable>, O = Outbox> {
     include_loopback: bool,
-    blocking: Option<Sender<Refused>>,
+    blocking: Option<Blocking>,
     scanner: Arc<Scanner>,
     reporter: Reporter<F, O>,
     counters: Counters,

@@ -31,6 +31,8 @@ pub enum Record {
     Loss(Loss),
     /// A process speaks TLS through no library keymoat can see into.
     UnseenTls(UnseenTls),
+    /// In `strict` mode: something was refused that cannot be inspected.
+    Refusal(Refusal),
     Health(Health),
 }
 
@@ -200,6 +202,18 @@ pub struct UnseenTls {
     pub destination: Destination,
     /// Why nothing could be attached, in words a person can act on.
     pub reason: String,
+}
+
+/// Nothing is known of what was refused but that nobody could look for keys in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    pub process: Process,
+    pub destination: Destination,
+    /// `unseen-tls`, `old-connection`, `not-judged`, `quic`, `packet-socket`.
+    pub reason: &'static str,
+    pub enforcement: &'static str,
+    /// What it means, and what to do where it has to pass.
+    pub explanation: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -24,6 +24,8 @@ pub struct Sockets {
     descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
     /// Connections whose writes are judged; none while nothing is refused.
     connections: Option<SockHash<MapData, u64>>,
+    /// Some connections are judged already, by what an agent before this one left.
+    succeeds: bool,
     counters: Counters,
 }
 
@@ -61,12 +63,12 @@ impl Sockets {
         descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
         counters: Counters,
     ) -> Self {
-        Self { flows, descriptors, connections: None, counters }
+        Self { flows, descriptors, connections: None, succeeds: false, counters }
     }
 
-    /// Has connections that are adopted from now on judged: those that this host opened.
-    pub fn judge(&mut self, connections: SockHash<MapData, u64>) {
-        self.connections = Some(connections);
+    /// Has connections that are adopted from now on judged: those that this host opened. `succeeds`: some are already.
+    pub fn judge(&mut self, connections: SockHash<MapData, u64>, succeeds: bool) {
+        (self.connections, self.succeeds) = (Some(connections), succeeds);
     }
 
     /// Notes the process and the direction of every established TCP connection. Call it after the programs are
@@ -131,7 +133,11 @@ impl Sockets {
         }
         match &mut self.connections {
             Some(connections) if flags & tuple_flags::ACCEPTED == 0 => {
-                connections.insert(cookie, socket.as_raw_fd(), 0)
+                match connections.insert(cookie, socket.as_raw_fd(), 0) {
+                    // It keeps the program that judges it.
+                    Err(error) if self.succeeds && is_busy(&error) => Ok(()),
+                    result => result,
+                }
             }
             _ => Ok(()),
         }
@@ -155,6 +161,10 @@ impl Sockets {
             result => result,
         }
     }
+}
+
+fn is_busy(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(call) if call.io_error.kind() == std::io::ErrorKind::ResourceBusy)
 }
 
 fn already_there(error: &MapError) -> bool {

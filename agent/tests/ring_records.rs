@@ -135,7 +135,8 @@ mod well_formed {
             offset: u64::MAX,
             tuple: Tuple { local: [6; 16], remote_port: 7, ..Tuple::UNKNOWN },
             rule: 8,
-            reserved: [0; 4],
+            why: 0,
+            reserved: [0; 3],
         };
         let Ok(Event::Refusal(came)) = decode(sent.as_bytes()) else { panic!("not a refusal") };
         assert_eq!(raw(&came), raw(&sent));

@@ -132,6 +132,13 @@ pub struct Notice {
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum About {
     UnseenTls { process: Process, destination: Box<Destination>, reason: String },
+    Refusal {
+        process: Process,
+        destination: Box<Destination>,
+        reason: String,
+        enforcement: String,
+        explanation: String,
+    },
     Health { component: String, status: String, message: String },
 }
 

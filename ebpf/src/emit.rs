@@ -14,7 +14,7 @@ use aya_ebpf::{
 };
 use core::mem::size_of;
 use keymoat_abi::{
-    Close, Data, FlowState, Header, Kind, Link, LossCause, Refusal, Source, Tuple, event::flags,
+    Close, Data, FlowState, Header, Kind, Link, LossCause, Refusal, Source, Tuple, Why, event::flags,
 };
 
 /// Payload bytes of the largest record.
@@ -189,7 +189,31 @@ pub fn refusal(flow: &FlowState, pid_tgid: u64, tuple: &Tuple, refused: &Refused
         offset: refused.offset,
         tuple: *tuple,
         rule: refused.rule.into(),
-        reserved: [0; 4],
+        why: Why::Key as u8,
+        reserved: [0; 3],
+    });
+    entry.submit(wakeup());
+}
+
+/// What cannot be inspected was refused.
+#[inline(always)]
+pub fn uninspected(why: Why, cookie: u64, pid_tgid: u64, tuple: &Tuple) {
+    let Some(mut entry) = EVENTS.reserve::<Refusal>(0) else {
+        lost(LossCause::RingFull);
+        return;
+    };
+    entry.write(Refusal {
+        header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
+        cookie,
+        context: 0,
+        pid_tgid,
+        // SAFETY: no arguments; always allowed.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        offset: 0,
+        tuple: *tuple,
+        rule: 0,
+        why: why as u8,
+        reserved: [0; 3],
     });
     entry.submit(wakeup());
 }

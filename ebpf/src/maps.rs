@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use keymoat_abi::{
     Config, FlowState, LossCause,
-    enforce::{Gate, HOST_BYTES, Keys, RuleBits},
+    enforce::{Gate, HOST_BYTES, Keys, MAX_RULES, RuleBits, RuleId},
     scan::{Anchor, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
@@ -23,7 +23,14 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     task_pid_offset: 0,
     task_tgid_offset: 0,
     task_comm_offset: 0,
+    epoch: 0,
+    strict: 0,
 });
+
+/// The epoch of the agent whose programs judge: one entry. Written by the agent once all of its own are attached, so that one
+/// agent takes over from another with no write in between that neither looks at.
+#[map]
+pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Written by `emit` only, read by the agent. The agent sets the size at load.
 #[map]
@@ -96,6 +103,10 @@ pub static CONNECTIONS: SockHash<u64> = SockHash::with_max_entries(65_536, 0);
 /// What `message_egress` knows of a connection; goes when its socket goes. Nobody else writes or reads it.
 #[btf_map]
 pub static GATES: SkStorage<Gate> = SkStorage::new();
+
+/// Which rule has which number. Written by the agent; no program reads it, it is kept here for the next agent.
+#[map]
+pub static NUMBERS: Array<RuleId> = Array::with_max_entries(MAX_RULES as u32, 0);
 
 /// Rules whose keys are refused where they are not permitted: one entry. Written by the agent.
 #[map]

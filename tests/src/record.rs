@@ -21,6 +21,7 @@ pub enum Record {
     Repeat(Repeat),
     Loss(Loss),
     UnseenTls(UnseenTls),
+    Refusal(Refusal),
     Health(Health),
 }
 
@@ -110,6 +111,15 @@ pub struct UnseenTls {
     pub process: Process,
     pub destination: Destination,
     pub reason: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Refusal {
+    pub process: Process,
+    pub destination: Destination,
+    pub reason: String,
+    pub enforcement: String,
+    pub explanation: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -12,8 +12,9 @@ use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prep
 use crate::health::Counters;
 use crate::kernel::rcu::Expedited;
 use crate::kernel::{self, TaskOffsets};
-use crate::loader::{Kernel, Settings};
-use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::loader::pins::{self, Pins};
+use crate::loader::{Judging, Kernel, Settings};
+use crate::pipeline::{Blocking, Pipeline, PipelineConfig};
 use crate::privileges::{self, Plan};
 use crate::record::{Health, Ready, Record, UnseenTls};
 use crate::ring::{Ring, Sink};
@@ -45,6 +46,9 @@ const EXCEPTIONS_PERIOD: Duration = Duration::from_millis(250);
 /// # Errors
 /// When something needed cannot be had; each error says what to do.
 pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
+    if args.detach {
+        return detach();
+    }
     let config = args.config()?;
     start_log(&config);
     let rules = Arc::new(rules::load(&config)?);
@@ -66,9 +70,30 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let signals = runtime.block_on(async { Signals::install() })?;
     let ways_out = export::prepare(export_config(&config))?;
+    let pins = pins(&config)?;
     let plan = give_up_privileges()?;
-    let agent = Agent::start(&config, &plan, ways_out, detector, policy, &fleet_key)?;
+    let agent = Agent::start(&config, &plan, pins, ways_out, detector, policy, &fleet_key)?;
     agent.run(&runtime, signals)
+}
+
+/// What will outlive this agent, if that is wished for. Before privileges are given up: it may take a mount.
+fn pins(config: &Config) -> anyhow::Result<Option<Pins>> {
+    if config.strict && config.mode != Mode::Block {
+        anyhow::bail!("`strict` goes with `--mode block`: set both, or neither");
+    }
+    if !config.strict && pins::in_force() {
+        anyhow::bail!(
+            "what an agent in `strict` mode attached is in force: start with `--mode block --strict` to go on with it, or end it \
+             with `keymoat agent --detach`"
+        );
+    }
+    Ok(config.strict.then(Pins::open).transpose()?)
+}
+
+fn detach() -> anyhow::Result<ExitCode> {
+    let was_there = pins::detach()?;
+    println!("{}", if was_there { "detached: nothing is refused any more" } else { "nothing was attached" });
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What ends the agent in order.
@@ -127,6 +152,7 @@ impl Agent {
     fn start(
         config: &Config,
         plan: &Plan,
+        pins: Option<Pins>,
         ways_out: Prepared,
         detector: Arc<Detector>,
         policy: Policy,
@@ -140,7 +166,12 @@ impl Agent {
 
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
-        let kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
+        let judging = compiled.as_ref().map(|rules| Judging {
+            tables: rules.tables(),
+            ids: detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect(),
+            strict: pins,
+        });
+        let kernel = Kernel::load(settings(config), judging)?;
         let enforcer = match compiled {
             Some(rules) => Some(Enforcer::start(
                 kernel.verdicts()?,
@@ -182,6 +213,13 @@ impl Agent {
             outbox.send(Record::Health(degraded("process-notifications", because)));
         }
 
+        if config.strict {
+            if let Err(error) = kernel.attach_lsm() {
+                tracing::warn!("sockets for raw packets (AF_PACKET, AF_XDP) are not refused: {error}");
+            }
+            kernel.take_over()?;
+        }
+
         privileges::stop_attaching(plan)?;
 
         let rules = detector.rules().rules().len();
@@ -191,7 +229,10 @@ impl Agent {
                 max_flows: config.max_flows.get(),
                 fleet_key: fleet_key.bytes().to_vec(),
                 judge,
-                blocking: blocking.then(hang_up::start).transpose()?,
+                blocking: match blocking {
+                    true => Some(Blocking { hang_up: hang_up::start()?, numbers: kernel.numbers() }),
+                    false => None,
+                },
             },
             detector,
             processes,
@@ -271,6 +312,7 @@ impl Agent {
     fn stop(self) {
         // Every probe taken out waits for a grace period of its own.
         let _quickly = Expedited::begin();
+        self.kernel.leave();
         self.discovery.stop();
         self.stop_ring.store(true, Ordering::Relaxed);
         if self.ring.join().is_err() {

@@ -12,6 +12,12 @@ pub struct AgentArgs {
     /// Report only, or refuse the write that carries a secret
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+    /// Refuse what cannot be inspected, too, and go on refusing when the agent ends; only with `--mode block`
+    #[arg(long)]
+    pub strict: bool,
+    /// End what an agent with `--strict` left in force, and leave no trace of it in the kernel
+    #[arg(long, exclusive = true)]
+    pub detach: bool,
     /// Write findings as JSON lines to a file, or to standard output with `-`
     #[arg(long, value_name = "FILE|-", allow_hyphen_values = true)]
     pub jsonl: Option<JsonlOutput>,
@@ -37,6 +43,7 @@ impl AgentArgs {
             config.collector.clone_from(&self.collector);
         }
         config.include_loopback |= self.include_loopback;
+        config.strict |= self.strict;
         Ok(config)
     }
 }

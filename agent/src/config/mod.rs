@@ -30,6 +30,8 @@ pub const DEFAULT_EXCEPTIONS_FILE: &str = "/run/keymoat/exceptions.toml";
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub mode: Mode,
+    /// While blocking: what cannot be inspected is refused, and refusing goes on without the agent.
+    pub strict: bool,
     /// Where findings go as JSON lines; none: nowhere.
     pub jsonl: Option<JsonlOutput>,
     pub collector: Option<CollectorUrl>,
@@ -64,6 +66,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
+            strict: false,
             jsonl: None,
             collector: None,
             include_loopback: false,

@@ -4,7 +4,7 @@ use super::{Check, Enforcement, EnforcementMethod, Outcome};
 use crate::discover;
 use crate::enforce::Method;
 use crate::kernel::{TaskOffsets, btf, cgroup, rcu};
-use crate::loader::{Kernel, LoadError, Settings};
+use crate::loader::{Judging, Kernel, LoadError, Settings};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
 use keymoat_detect::RuleTables;
@@ -147,7 +147,7 @@ pub fn enforcement() -> Enforcement {
         return none("cgroup v2 is not mounted".to_owned());
     }
     let tried =
-        Kernel::load(settings(), Some(&RuleTables::default())).and_then(|kernel| kernel.verify_judging());
+        Kernel::load(settings(), Some(Judging::nothing(&RuleTables::default()))).and_then(|kernel| kernel.verify_judging());
     match tried {
         Ok(()) => Enforcement {
             chosen: Some(Method::SkMsg.name().to_owned()),

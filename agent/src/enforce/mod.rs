@@ -18,6 +18,8 @@ pub enum Method {
     SkMsg,
     /// Datagrams: the call fails with EPERM.
     CgroupSkb,
+    /// Sockets whose packets pass neither: they are not made (EPERM). In `strict` mode.
+    Lsm,
 }
 
 impl Method {
@@ -25,6 +27,7 @@ impl Method {
         match self {
             Self::SkMsg => "sk-msg",
             Self::CgroupSkb => "cgroup-skb",
+            Self::Lsm => "lsm",
         }
     }
 }

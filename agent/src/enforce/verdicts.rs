@@ -1,11 +1,13 @@
 //! What the kernel decides by: which rules' keys are refused, and which may go where.
 
+use crate::kernel::numbers::Numbers;
 use crate::loader::LoadError;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData, MapError};
-use keymoat_abi::enforce::{HOST_BYTES, HostKey, RuleBits};
+use keymoat_abi::enforce::{HOST_BYTES, HostKey, RuleBits, UNJUDGED};
 use keymoat_detect::policy::Permits;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 type Name = [u8; HOST_BYTES];
 
@@ -14,11 +16,25 @@ pub struct Verdicts {
     refused: Array<MapData, RuleBits>,
     permitted: LpmTrie<MapData, Name, RuleBits>,
     written: BTreeMap<(u32, Name), RuleBits>,
+    numbers: Arc<Numbers>,
+    strict: bool,
 }
 
 impl Verdicts {
-    pub fn new(refused: Array<MapData, RuleBits>, permitted: LpmTrie<MapData, Name, RuleBits>) -> Self {
-        Self { refused, permitted, written: BTreeMap::new() }
+    /// # Errors
+    /// [`LoadError::Map`] when what an agent before this one wrote cannot be read.
+    pub fn new(
+        refused: Array<MapData, RuleBits>,
+        permitted: LpmTrie<MapData, Name, RuleBits>,
+        numbers: Arc<Numbers>,
+        strict: bool,
+    ) -> Result<Self, LoadError> {
+        let entry = |entry: Result<(Key<Name>, RuleBits), MapError>| {
+            entry.map(|(key, rules)| ((key.prefix_len(), key.data()), rules))
+        };
+        let written = permitted.iter().map(entry).collect::<Result<_, _>>();
+        let written = written.map_err(|error| LoadError::Map { name: "PERMITTED", error })?;
+        Ok(Self { refused, permitted, written, numbers, strict })
     }
 
     /// Has the kernel decide by `permits` from now on. Each write is judged by the old or by the new word on its destination.
@@ -26,7 +42,7 @@ impl Verdicts {
     /// # Errors
     /// [`LoadError::Map`] when the kernel refuses a value.
     pub fn apply(&mut self, permits: &Permits) -> Result<(), LoadError> {
-        let wanted = places(&permits.hosts);
+        let wanted = places(&permits.hosts, &self.numbers);
         let failed = |error: MapError| LoadError::Map { name: "PERMITTED", error };
         for (&(bits, name), rules) in &wanted {
             if self.written.get(&(bits, name)) != Some(rules) {
@@ -37,24 +53,27 @@ impl Verdicts {
             self.permitted.remove(&Key::new(bits, name)).map_err(failed)?;
         }
         self.written = wanted;
-        let refused = bits(&permits.refused);
+        let mut refused = bits(&permits.refused, &self.numbers);
+        if self.strict {
+            refused.insert(UNJUDGED);
+        }
         self.refused.set(0, refused, 0).map_err(|error| LoadError::Map { name: "REFUSED", error })
     }
 }
 
-fn bits(rules: &BTreeSet<usize>) -> RuleBits {
+fn bits(rules: &BTreeSet<usize>, numbers: &Numbers) -> RuleBits {
     let mut bits = RuleBits::default();
-    rules.iter().filter_map(|&rule| u16::try_from(rule).ok()).for_each(|rule| bits.insert(rule));
+    rules.iter().filter_map(|&place| numbers.number(place)).for_each(|rule| bits.insert(rule));
     bits
 }
 
 /// By place: the rules permitted there. The map gives the longest place that a name lies in, so a place has all that the places
 /// around it have.
-fn places(hosts: &BTreeMap<String, BTreeSet<usize>>) -> BTreeMap<(u32, Name), RuleBits> {
+fn places(hosts: &BTreeMap<String, BTreeSet<usize>>, numbers: &Numbers) -> BTreeMap<(u32, Name), RuleBits> {
     let mut own: BTreeMap<(u32, Name), RuleBits> = BTreeMap::new();
     for (pattern, rules) in hosts {
         let key = place(pattern);
-        own.entry((key.bits, key.name)).or_default().extend(&bits(rules));
+        own.entry((key.bits, key.name)).or_default().extend(&bits(rules, numbers));
     }
     let within = |inner: &(u32, Name), outer: &(u32, Name)| {
         let bytes = (outer.0 / 8) as usize;
@@ -88,7 +107,7 @@ mod tests {
     /// As the kernel looks it up.
     fn permitted(hosts: &[(&str, &[usize])], name: &str) -> Vec<u16> {
         let hosts = hosts.iter().map(|(host, list)| ((*host).to_owned(), rules(list))).collect();
-        let places = places(&hosts);
+        let places = places(&hosts, &Numbers::by_place(8));
         let name = HostKey::of(name);
         let fits = |(bits, place): &&(u32, Name)| {
             let bytes = (*bits / 8) as usize;

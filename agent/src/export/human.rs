@@ -2,7 +2,7 @@
 
 use crate::record::{
     Action, Channel, ChannelKind, Destination, Finding, Health, Line, Loss, Process, Ready, Record, Repeat,
-    UnseenTls,
+    Refusal, UnseenTls,
 };
 use crate::terminal::{Style, escape, paint, shell_word, wrap};
 use std::fmt::Write;
@@ -26,6 +26,7 @@ pub fn render(line: &Line, color: bool) -> Option<String> {
         Record::Loss(loss) if loss.counters.is_empty() => None,
         Record::Loss(loss) => Some(out.loss(loss)),
         Record::UnseenTls(unseen) => Some(out.unseen(unseen)),
+        Record::Refusal(refusal) => Some(out.refusal(refusal)),
         Record::Health(health) if health.status == "ok" => None,
         Record::Health(health) => Some(out.health(health)),
     }
@@ -144,6 +145,20 @@ impl Out {
             process.pid,
             destination(&unseen.destination),
             escape(&unseen.reason)
+        ));
+        self.end()
+    }
+
+    fn refusal(mut self, refusal: &Refusal) -> String {
+        self.put("refused", Style::Red);
+        let process = &refusal.process;
+        let name = process.exe.as_deref().unwrap_or(&process.comm);
+        self.plain(&format!(
+            "  {} (pid {}) to {}: {}",
+            escape(name),
+            process.pid,
+            destination(&refusal.destination),
+            refusal.explanation
         ));
         self.end()
     }

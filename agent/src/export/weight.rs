@@ -14,6 +14,7 @@ fn record(record: &Record) -> usize {
         Record::Repeat(r) => r.finding.len(),
         Record::Loss(l) => l.counters.keys().map(|cause| cause.len() + NODE).sum(),
         Record::UnseenTls(u) => process(&u.process) + destination(&u.destination) + u.reason.len(),
+        Record::Refusal(r) => process(&r.process) + destination(&r.destination),
         Record::Health(h) => h.component.len() + h.status.len() + h.message.len(),
     }
 }

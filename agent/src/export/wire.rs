@@ -19,6 +19,13 @@ pub(super) fn event(id: &str, line: &Line) -> Option<v1::Event> {
             destination: Some(destination(&u.destination)),
             reason: clip(&u.reason, TEXT),
         }),
+        Record::Refusal(r) => Kind::Refusal(v1::Refusal {
+            process: Some(process(&r.process)),
+            destination: Some(destination(&r.destination)),
+            reason: word(r.reason),
+            enforcement: word(r.enforcement),
+            explanation: clip(r.explanation, TEXT),
+        }),
         Record::Health(h) => Kind::Health(v1::Health {
             component: word(&h.component),
             status: word(&h.status),

@@ -152,7 +152,8 @@ impl Flow {
             self.cookie = head.cookie;
         }
         if head.flags & flags::REFUSED != 0 {
-            let method = if source == Source::Udp { Method::CgroupSkb } else { Method::SkMsg };
+            let as_packet = source == Source::Udp || head.flags & flags::AS_PACKET != 0;
+            let method = if as_packet { Method::CgroupSkb } else { Method::SkMsg };
             self.refused = Some(Refused { from: head.offset, method, explained: false });
         } else if source == Source::Udp {
             self.refused = None;

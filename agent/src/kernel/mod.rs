@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod numbers;
 pub mod priority;
 pub mod rcu;
 pub mod rules;

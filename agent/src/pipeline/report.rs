@@ -8,7 +8,7 @@ use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::record::{
-    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Repeat, RuleRef, SecretRef, facts,
+    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Refusal, Repeat, RuleRef, SecretRef, facts,
 };
 use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};
@@ -50,6 +50,16 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         let mut process = self.facts.facts(writer.pid, &writer.comm());
         process.uid.get_or_insert(writer.uid);
         Arc::new(process)
+    }
+
+    /// What is known of a process of which nothing else was seen.
+    pub fn process_of(&self, pid: u32) -> Process {
+        self.facts.facts(pid, "")
+    }
+
+    /// Sends what is no finding.
+    pub fn refusal(&self, refusal: Refusal) {
+        self.output.send(Record::Refusal(refusal));
     }
 
     /// Was this already found on the flow?

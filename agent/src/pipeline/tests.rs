@@ -8,7 +8,6 @@ mod refusal;
 mod tls;
 
 use super::*;
-use crate::enforce::hang_up::Refused;
 use crate::enforce::judgement::Judge;
 use crate::record::{Action, ChannelKind, Finding};
 use keymoat_abi::event::tuple_flags;
@@ -110,7 +109,7 @@ impl Rig {
         include_loopback: bool,
         max_flows: usize,
         judge: Judge,
-        blocking: Option<Sender<Refused>>,
+        blocking: Option<Blocking>,
     ) -> Self {
         let (sender, hellos) = channel();
         let (records, counters) = (Records::default(), Counters::default());

@@ -83,6 +83,16 @@ pub fn event(event: v1::Event, host: &str) -> Checked<Event> {
             };
             Event::Notice(Box::new(Notice { id, about, time, host }))
         }
+        Kind::Refusal(r) => {
+            let about = About::Refusal {
+                process: process(r.process)?,
+                destination: Box::new(destination(r.destination)?),
+                reason: word("refusal.reason", r.reason)?,
+                enforcement: word("refusal.enforcement", r.enforcement)?,
+                explanation: bounded("refusal.explanation", r.explanation, TEXT)?,
+            };
+            Event::Notice(Box::new(Notice { id, about, time, host }))
+        }
         Kind::Health(h) => {
             let about = About::Health {
                 component: word("health.component", h.component)?,

@@ -14,7 +14,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem};
 use aya_ebpf::maps::LruHashMap;
 use keymoat_abi::{
     LossCause,
-    enforce::{HostKey, RuleBits},
+    enforce::{HostKey, RuleBits, UNJUDGED},
     scan::Stream,
 };
 
@@ -52,28 +52,35 @@ impl Judge for Note {
 /// Looks for keys in `len` bytes of plaintext at `buffer`, given to a TLS connection.
 #[inline(always)]
 pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) {
-    let Some(flow) = of(&TLS_SCANS, &ContextKey { tgid, context }) else { return };
-    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
-    let outcome = scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, Note { tgid, context });
+    let outcome = match of(&TLS_SCANS, &ContextKey { tgid, context }) {
+        // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+        Some(flow) => scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, Note { tgid, context }),
+        None => Outcome::Unfinished,
+    };
     if outcome == Outcome::Unfinished {
         emit::lost(LossCause::NotJudged);
+        Note { tgid, context }.refuses(UNJUDGED);
     }
 }
 
-/// The rule of a key in a datagram that may not leave. Datagrams go in the clear, and each stands alone.
+/// The rule of a key in a datagram that may not leave; [`UNJUDGED`] if nobody could look. Datagrams go in the clear, and
+/// each stands alone.
 #[inline(always)]
 pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
-    let flow = of(&DATAGRAM_SCANS, &pid_tgid)?;
+    let Some(flow) = of(&DATAGRAM_SCANS, &pid_tgid) else { return Some(UNJUDGED) };
     // SAFETY: a value in the map; a thread sends one datagram at a time.
     let flow = unsafe { &mut *flow };
     flow.restart();
+    in_the_clear(flow, bytes, len)
+}
+
+/// The rule of a key in bytes that go in the clear and may not leave; [`UNJUDGED`] if nobody could look.
+#[inline(always)]
+pub fn in_the_clear<B: Bytes>(flow: &mut Stream, bytes: B, len: u64) -> Option<u16> {
     match scan(flow, bytes, len, Everywhere) {
         Outcome::Passed => None,
         Outcome::Refused { rule, .. } => Some(rule),
-        Outcome::Unfinished => {
-            emit::lost(LossCause::NotJudged);
-            None
-        }
+        Outcome::Unfinished => Some(UNJUDGED),
     }
 }
 

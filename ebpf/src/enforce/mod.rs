@@ -5,5 +5,15 @@
 //! where they are refused.
 
 pub mod keys;
+pub mod lsm;
 pub mod sk_msg;
 mod sni;
+pub mod strict;
+
+use crate::maps::{ACTIVE, CONFIG};
+
+/// Do the programs of this agent judge, or those of the one before it, which are still attached?
+#[inline(always)]
+pub fn is_active() -> bool {
+    ACTIVE.get(0).is_some_and(|epoch| *epoch == CONFIG.load().epoch)
+}

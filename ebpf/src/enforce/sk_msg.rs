@@ -5,7 +5,7 @@
 
 use super::{
     keys::{self, Everywhere},
-    sni,
+    sni, strict,
 };
 use crate::{
     emit::{self, Bytes, Write},
@@ -25,7 +25,7 @@ use aya_ebpf::{
     programs::{SkMsgContext, SockOpsContext},
 };
 use core::ffi::c_void;
-use keymoat_abi::{FlowState, LossCause, Source, Tuple, enforce::Gate, event::flags, state::kind};
+use keymoat_abi::{FlowState, LossCause, Source, Tuple, Why, enforce::Gate, event::flags, state::kind};
 
 const CREATE: u64 = 1; // BPF_SK_STORAGE_GET_F_CREATE
 /// TLS records of one message among which the first one of a connection's plaintext is looked for.
@@ -61,15 +61,13 @@ fn is_refused(ctx: &SkMsgContext) -> bool {
     }
     // SAFETY: the message's socket, checked above.
     let (Some(gate), Some(state)) = (unsafe { (gate(sk), flow::state(sk, true)) }) else {
-        emit::lost(LossCause::SocketNotTracked);
-        return false;
+        return strict::refuses_unjudged(0, pid_tgid, &ends(ctx.msg).tuple(0));
     };
     // SAFETY: socket storage; messages are judged under the socket's lock.
     let (gate, state) = unsafe { (&mut *gate, &mut *state) };
     // SAFETY: the program's own context.
     if unsafe { bpf_msg_pull_data(ctx.msg, 0, size, 0) } != 0 {
-        emit::lost(LossCause::NotJudged);
-        return false;
+        return strict::refuses_unjudged(state.cookie, pid_tgid, &ends(ctx.msg).tuple(state.flags));
     }
     // Read back from the map it is a number: the verifier allows no arithmetic with an unknown number on a packet's pointer.
     gate.data = ctx.data() as u64;
@@ -80,7 +78,7 @@ fn is_refused(ctx: &SkMsgContext) -> bool {
 /// # Safety
 /// `sk` must be the socket pointer of the program's context.
 #[inline(always)]
-unsafe fn gate(sk: *mut bpf_sock) -> Option<*mut Gate> {
+pub unsafe fn gate(sk: *mut bpf_sock) -> Option<*mut Gate> {
     let map = core::ptr::from_ref(&GATES).cast_mut().cast();
     // SAFETY: by this function's contract; the verifier checks the socket's type.
     let gate = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), CREATE) };
@@ -104,6 +102,9 @@ struct Message {
 impl Message {
     #[inline(always)]
     fn is_refused(self, ctx: &SkMsgContext, gate: &mut Gate, state: &mut FlowState) -> bool {
+        if gate.kind == kind::REFUSED {
+            return true;
+        }
         if gate.kind != kind::TLS {
             match self.record(0) {
                 Some(record) if record.is_client_hello() => {
@@ -113,7 +114,13 @@ impl Message {
                     return false;
                 }
                 // A connection older than the agent.
-                Some(_) if gate.kind == kind::NEW => gate.kind = kind::TLS,
+                Some(_) if gate.kind == kind::NEW => {
+                    if strict::is_on() {
+                        self.uninspected(ctx, Why::OldConnection, state);
+                        return true;
+                    }
+                    gate.kind = kind::TLS;
+                }
                 _ => gate.kind = kind::PLAIN,
             }
         }
@@ -123,8 +130,7 @@ impl Message {
         match scan(&mut gate.scan, KernelMemory(self.data), self.len, Everywhere) {
             Outcome::Passed => false,
             Outcome::Unfinished => {
-                emit::lost(LossCause::NotJudged);
-                false
+                strict::refuses_unjudged(state.cookie, self.pid_tgid, &ends(ctx.msg).tuple(state.flags))
             }
             Outcome::Refused { rule, within } => {
                 let from = within.saturating_sub(SHOWN_BEFORE);
@@ -143,12 +149,21 @@ impl Message {
             self.link(ctx, gate, state);
         }
         if state.context == 0 || u64::from(state.tgid) != tgid {
-            return false;
+            let unseen = strict::is_on() && gate.unseen > strict::HANDSHAKE;
+            if unseen {
+                self.uninspected(ctx, Why::UnseenTls, state);
+            }
+            return unseen;
         }
         let Some(refused) = keys::take(tgid, state.context, &gate.host) else { return false };
         let tuple = ends(ctx.msg).tuple(state.flags);
         emit::refusal(state, self.pid_tgid, &tuple, &refused);
         true
+    }
+
+    #[inline(always)]
+    fn uninspected(self, ctx: &SkMsgContext, why: Why, state: &FlowState) {
+        emit::uninspected(why, state.cookie, self.pid_tgid, &ends(ctx.msg).tuple(state.flags));
     }
 
     /// Finds out which TLS connection's records these are.
@@ -162,6 +177,9 @@ impl Message {
         unsafe {
             bpf_loop(RECORDS, next_record as *mut c_void, (&raw mut walk).cast(), 0);
         }
+        // Of more records than are walked, the rest is unseen.
+        let gate = walk.gate;
+        gate.unseen = gate.unseen.wrapping_add(self.len.saturating_sub(gate.walked));
     }
 
     /// The TLS record that begins at this byte, if one can.
@@ -219,6 +237,7 @@ extern "C" fn next_record(_index: u64, walk: *mut Walk<'_>) -> i64 {
     let Some(record) = walk.message.record(at) else { return 1 };
     walk.gate.walked = at.wrapping_add(record.size());
     if record.is_application_data() {
+        walk.gate.unseen = walk.gate.unseen.wrapping_add(record.len);
         marks::take(walk.marks, walk.state, &walk.tuple, walk.message.pid_tgid, record.len);
     }
     0

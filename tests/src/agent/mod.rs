@@ -10,7 +10,7 @@ mod spawn;
 use crate::expect::Expect;
 use crate::key::{FLEET_KEY, FakeKey};
 use crate::net::Net;
-use crate::record::{Finding, Health, Ready, Record, UnseenTls};
+use crate::record::{Finding, Health, Ready, Record, Refusal, UnseenTls};
 use crate::server::{Server, contains};
 use crate::{child, env};
 pub use mounts::Mounts;
@@ -284,6 +284,18 @@ impl Agent {
         };
         self.wait(env::seconds(10.0), found)
             .unwrap_or_else(|why| panic!("no unseen-tls line for process {pid}: {why}{}", self.report()))
+    }
+
+    /// Waits until this process was refused what could not be inspected.
+    pub fn expect_refusal(&self, pid: u32) -> Refusal {
+        let found = |said: &Said| {
+            said.records().find_map(|record| match record {
+                Record::Refusal(line) if line.process.pid == pid => Some(line.clone()),
+                _ => None,
+            })
+        };
+        self.wait(env::seconds(10.0), found)
+            .unwrap_or_else(|why| panic!("no refusal of process {pid}: {why}{}", self.report()))
     }
 
     /// Totals of what was not delivered.

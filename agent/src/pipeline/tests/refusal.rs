@@ -14,7 +14,7 @@ fn blocking() -> (Rig, Receiver<Refused>) {
     let policy = Policy::builtin().unwrap();
     let permits = policy.permits(rules, jiff::Timestamp::now());
     let judgement = Judgement::blocking(policy, &permits, rules, KernelRules::compile(rules).grades());
-    (Rig::with_judge(false, 1024, Judge::new(judgement), Some(hang_ups)), ended)
+    (Rig::with_judge(false, 1024, Judge::new(judgement), Some(Blocking { hang_up: hang_ups, numbers: Arc::default() })), ended)
 }
 
 fn request(n: u64) -> String {
@@ -31,7 +31,8 @@ fn refusal(conn: &Conn, cookie: u64, offset: u64) -> Event<'static> {
         offset,
         tuple: REMOTE,
         rule: 0,
-        reserved: [0; 4],
+        why: 0,
+        reserved: [0; 3],
     })
 }
 

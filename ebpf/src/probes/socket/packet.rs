@@ -7,19 +7,22 @@
 use crate::{
     bounds::at_least_one,
     emit::{self, Bytes, Write},
-    enforce::keys,
+    enforce::{self, keys, sk_msg, strict},
     flow::{self, is_own_host, mapped},
     maps::CONFIG,
     marks, task,
     tls_record::{PEEK, Record},
 };
 use aya_ebpf::{
+    bindings::bpf_sock,
     helpers::generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_skb_load_bytes},
     macros::cgroup_skb,
     programs::SkBuffContext,
 };
 use keymoat_abi::{
-    FlowState, LossCause, Source, Tuple,
+    FlowState, LossCause, Source, Tuple, Why,
+    enforce::Gate,
+    enforce::UNJUDGED,
     event::{flags, tuple_flags},
     state::kind,
 };
@@ -33,6 +36,11 @@ const UDP: u8 = 17;
 const IPV6_HEADER: u32 = 40;
 const UDP_HEADER: u32 = 8;
 const SYN: u16 = 0x02;
+const SOCK_RAW: u32 = 3;
+const HTTPS: u16 = 443;
+/// A QUIC packet with a long header (RFC 9000, 17.2), and the least that the first one takes (RFC 9000, 14.1).
+const QUIC_LONG: u8 = 0xc0;
+const QUIC_FIRST: u32 = 1200;
 /// TLS records looked at in one packet; of more, the rest is found again at a later packet's start.
 const RECORDS_PER_PACKET: u32 = 8;
 
@@ -41,7 +49,7 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
     packet::<false>(&ctx)
 }
 
-/// As [`packet_egress`]; datagrams are judged.
+/// As [`packet_egress`]; datagrams and other packets are judged, and of TCP what `message_egress` does not get to see.
 #[cgroup_skb]
 pub fn packet_egress_judged(ctx: SkBuffContext) -> i32 {
     packet::<true>(&ctx)
@@ -49,14 +57,36 @@ pub fn packet_egress_judged(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn packet<const JUDGED: bool>(ctx: &SkBuffContext) -> i32 {
-    if let Some(packet) = Packet::parse(ctx) {
-        match packet.protocol {
-            TCP => segment(ctx, &packet),
-            UDP if datagram::<JUDGED>(ctx, &packet) => return REFUSE,
-            _ => {}
-        }
+    if JUDGED && !enforce::is_active() {
+        return PASS;
     }
-    PASS
+    let Some(packet) = Packet::parse(ctx) else { return PASS };
+    let refused = match packet.protocol {
+        TCP if !JUDGED || !is_raw(ctx) => segment::<JUDGED>(ctx, &packet),
+        UDP => datagram::<JUDGED>(ctx, &packet, UDP_HEADER),
+        // The rest has no ports that are told, and is shown when it is refused.
+        _ if JUDGED => datagram::<JUDGED>(ctx, &packet, 0),
+        _ => false,
+    };
+    if refused { REFUSE } else { PASS }
+}
+
+/// Was the packet made by a program, header and all?
+#[inline(always)]
+fn is_raw(ctx: &SkBuffContext) -> bool {
+    let sk = socket(ctx);
+    // SAFETY: the packet's socket.
+    !sk.is_null() && unsafe { (*sk).type_ } == SOCK_RAW
+}
+
+/// The packet's socket; null if it has none.
+#[inline(always)]
+fn socket(ctx: &SkBuffContext) -> *mut bpf_sock {
+    // SAFETY: the program's own context; the verifier checks that the socket is there.
+    unsafe {
+        let sk = (*ctx.skb.skb).__bindgen_anon_2.sk;
+        if sk.is_null() { sk } else { bpf_sk_fullsock(sk) }
+    }
 }
 
 /// What the IP header says.
@@ -163,23 +193,33 @@ impl Bytes for PacketBytes {
     }
 }
 
-/// Is the datagram refused?
+/// Is the datagram refused? `header`: bytes before what its program wrote.
 #[inline(always)]
-fn datagram<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
-    let Ok(ports) = ctx.load::<[u16; 2]>(packet.transport as usize) else { return false };
-    let [source_port, target_port] = ports;
+fn datagram<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet, header: u32) -> bool {
+    let ports = if header == 0 { Ok([0; 2]) } else { ctx.load::<[u16; 2]>(packet.transport as usize) };
+    let Ok([source_port, target_port]) = ports else { return false };
     let tuple = packet.tuple(u16::from_be(source_port), u16::from_be(target_port));
     let pid_tgid = task::pid_tgid_from_task();
-    let payload = packet.transport + UDP_HEADER;
+    let payload = packet.transport + header;
     let len = ctx.len();
     if flow::is_ignored(&tuple) || task::is_agent(pid_tgid) || len <= payload {
         return false;
     }
     let skb = ctx.skb.skb;
     let bytes = PacketBytes { skb: skb.cast(), start: payload, in_task: true };
-    let refused = if JUDGED { keys::in_datagram(pid_tgid, bytes, u64::from(len - payload)) } else { None };
     // SAFETY: the program's own context.
     let (cookie, uid) = unsafe { (bpf_get_socket_cookie(skb.cast()), bpf_get_socket_uid(skb)) };
+    if JUDGED && strict::is_on() && tuple.remote_port == HTTPS && begins_quic(ctx, payload, len) {
+        emit::uninspected(Why::Quic, cookie, pid_tgid, &tuple);
+        return true;
+    }
+    let refused = if JUDGED { keys::in_datagram(pid_tgid, bytes, u64::from(len - payload)) } else { None };
+    if refused == Some(UNJUDGED) {
+        return strict::refuses_unjudged(cookie, pid_tgid, &tuple);
+    }
+    if header == 0 && refused.is_none() {
+        return false;
+    }
     let write = Write {
         source: Source::Udp,
         flags: if refused.is_some() { flags::REFUSED } else { 0 },
@@ -198,21 +238,23 @@ fn datagram<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
 }
 
 #[inline(always)]
-fn segment(ctx: &SkBuffContext, packet: &Packet) {
-    let Some(segment) = Segment::parse(ctx, packet) else { return };
-    let skb = ctx.skb.skb;
-    // SAFETY: the program's own context; the verifier checks that the socket is there.
-    let sk = unsafe {
-        let sk = (*skb).__bindgen_anon_2.sk;
-        if sk.is_null() { sk } else { bpf_sk_fullsock(sk) }
-    };
+fn begins_quic(ctx: &SkBuffContext, payload: u32, len: u32) -> bool {
+    let first: Result<u8, _> = ctx.load(payload as usize);
+    len >= payload + QUIC_FIRST && first.is_ok_and(|first| first & QUIC_LONG == QUIC_LONG)
+}
+
+/// Is the segment refused?
+#[inline(always)]
+fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
+    let Some(segment) = Segment::parse(ctx, packet) else { return false };
+    let sk = socket(ctx);
     if sk.is_null() {
-        return;
+        return false;
     }
     // SAFETY: the packet's socket, checked above.
     let Some(state) = (unsafe { flow::state(sk, true) }) else {
         emit::lost(LossCause::SocketNotTracked);
-        return;
+        return false;
     };
     // SAFETY: socket storage; packets of one socket leave under its lock.
     let state = unsafe { &mut *state };
@@ -220,13 +262,52 @@ fn segment(ctx: &SkBuffContext, packet: &Packet) {
     first_sight(state, ctx, current);
     let unwanted = state.flags & tuple_flags::ACCEPTED != 0 && CONFIG.load().accepted_connections == 0;
     if task::is_agent(state.owner) || unwanted {
-        return;
+        return false;
     }
-    let Some((skip, offset)) = in_order(state, &segment) else { return };
-    let fresh = Fresh { start: segment.payload + skip, len: u64::from(segment.len - skip), offset };
     let mut tuple = packet.tuple(segment.source_port, segment.target_port);
     tuple.flags |= state.flags;
-    judge(ctx, state, &fresh, &tuple, current);
+    let judged = JUDGED && tuple.flags & tuple_flags::OPENED != 0 && !flow::is_ignored(&tuple);
+    // SAFETY: the packet's socket, checked above.
+    let gate = if judged { unsafe { sk_msg::gate(sk) } } else { None };
+    // SAFETY: socket storage.
+    if gate.is_some_and(|gate| unsafe { (*gate).kind } == kind::REFUSED) {
+        return true;
+    }
+    let Some((skip, offset)) = in_order(state, &segment) else { return false };
+    let fresh = Fresh { start: segment.payload + skip, len: u64::from(segment.len - skip), offset };
+    if let Some(gate) = gate
+        // SAFETY: socket storage; packets of one socket leave under its lock.
+        && is_refused_unwatched(ctx, unsafe { &mut *gate }, state, &fresh, &tuple)
+    {
+        return true;
+    }
+    show(ctx, state, &fresh, &tuple, current);
+    false
+}
+
+/// Judges what `message_egress` did not get to see: data behind a SYN (TCP fast open), and of a connection for which there was no
+/// room. That plaintext is held back is not told to the call that wrote it, so nothing else leaves on the connection.
+#[inline(always)]
+fn is_refused_unwatched(
+    ctx: &SkBuffContext,
+    gate: &mut Gate,
+    state: &FlowState,
+    fresh: &Fresh,
+    tuple: &Tuple,
+) -> bool {
+    if gate.kind != kind::NEW || peek(ctx, fresh.start).and_then(Record::parse).is_some() {
+        return false;
+    }
+    let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task: true };
+    let Some(rule) = keys::in_the_clear(&mut gate.scan, bytes, fresh.len) else { return false };
+    if rule == UNJUDGED {
+        return strict::refuses_unjudged(state.cookie, state.owner, tuple);
+    }
+    gate.kind = kind::REFUSED;
+    let mut write = written(state, fresh, tuple, flags::REFUSED | flags::AS_PACKET);
+    write.rule = rule;
+    emit::write(&write, bytes);
+    true
 }
 
 /// What a TCP header says.
@@ -320,7 +401,7 @@ fn advance(state: &mut FlowState, len: u32) {
 
 /// Plaintext and ClientHellos go to the agent, of other TLS only the records' headers are of interest.
 #[inline(always)]
-fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
+fn show(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
     let mut flag = 0;
     if state.hello_left > 0 {
         flag = flags::CLIENT_HELLO;
@@ -352,9 +433,16 @@ fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tupl
     if flow::is_ignored(tuple) {
         return;
     }
-    let write = Write {
+    let write = written(state, fresh, tuple, flag);
+    let in_task = current >> 32 == state.owner >> 32;
+    emit::write(&write, PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task });
+}
+
+#[inline(always)]
+fn written(state: &FlowState, fresh: &Fresh, tuple: &Tuple, flags: u8) -> Write {
+    Write {
         source: Source::Tcp,
-        flags: flag,
+        flags,
         rule: 0,
         total: fresh.len,
         readable: fresh.len,
@@ -364,9 +452,7 @@ fn judge(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tupl
         pid_tgid: state.owner,
         uid: state.uid,
         tuple: *tuple,
-    };
-    let in_task = current >> 32 == state.owner >> 32;
-    emit::write(&write, PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task });
+    }
 }
 
 #[inline(always)]

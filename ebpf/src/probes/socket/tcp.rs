@@ -4,7 +4,7 @@
 //! comes in, on whatever task that interrupts), so the process is noted where it is certain: at `connect`.
 
 use crate::{
-    enforce::sk_msg,
+    enforce::{self, sk_msg},
     flow::{self, Ends},
     marks,
 };
@@ -55,6 +55,7 @@ fn connect(ctx: &SockAddrContext) {
         *state = FlowState {
             owner: bpf_get_current_pid_tgid(),
             uid: bpf_get_current_uid_gid() as u32,
+            flags: tuple_flags::OPENED,
             ..FlowState::EMPTY
         };
     }
@@ -73,6 +74,9 @@ pub fn tcp_connections_judged(ctx: SockOpsContext) -> u32 {
 
 #[inline(always)]
 fn changed<const JUDGED: bool>(ctx: &SockOpsContext) -> u32 {
+    if JUDGED && !enforce::is_active() {
+        return 1;
+    }
     match ctx.op() {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             let cookie = established(ctx, 0);

@@ -8,7 +8,7 @@ pub mod openssl;
 
 use crate::{
     emit::{self, Write},
-    enforce::keys,
+    enforce::{self, keys},
     marks, task,
     user_memory::UserMemory,
 };
@@ -31,7 +31,7 @@ fn handshake(context: u64) {
 fn plaintext<const FULL: u32, const JUDGED: bool>(source: Source, context: u64, buffer: u64, len: u64) {
     // SAFETY: no arguments.
     let (pid_tgid, uid) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid() as u32) };
-    if len == 0 || buffer == 0 || task::is_agent(pid_tgid) {
+    if len == 0 || buffer == 0 || task::is_agent(pid_tgid) || JUDGED && !enforce::is_active() {
         return;
     }
     // First, while there is one state of the program: each one that reaches the scan would be verified with it.

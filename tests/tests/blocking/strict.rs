@@ -1,0 +1,173 @@
+//! `strict`: refusing goes on without the agent and from one to the next, and what cannot be inspected is refused.
+
+use keymoat_tests::agent::{Own, keymoat};
+use keymoat_tests::commands::*;
+use keymoat_tests::programs::km_rustls;
+use keymoat_tests::script::request;
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki};
+use std::net::UdpSocket;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+/// Agents that follow one another, and keys that are sent meanwhile.
+const AGENTS: usize = 4;
+
+fn strict() -> Own {
+    Agent::own(&Options::blocking().arg("--strict"))
+}
+
+/// Whatever a test did, the host is as before.
+struct Detached;
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        let (status, said) = keymoat(&["agent", "--detach"]).expect("run keymoat agent --detach");
+        assert_eq!(status, Some(0), "{said}");
+    }
+}
+
+/// Sends a key, or nothing of the kind, over a new TLS connection; true: it arrived.
+fn sends(key: Option<&FakeKey>) -> bool {
+    let server = Server::https();
+    let command = curl("https", &server).args(header("x-api-key: ", key)).command;
+    let sent = Client::start(command).end().status.success();
+    if let (false, Some(key)) = (sent, key) {
+        server.assert_never(key.reveal().as_bytes());
+    }
+    sent
+}
+
+fn held(server: &Server, key: &FakeKey) -> Client {
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(program("held_client.py")).args(named(server)).arg(authority());
+    command.envs(key_variable(Some(key)));
+    let mut client = Client::start(command);
+    client.wait_line("connected");
+    client
+}
+
+fn says(client: &mut Client, line: &str, answer: &str) {
+    client.say(format!("{line}\n").as_bytes());
+    client.wait_line(answer);
+}
+
+#[test]
+fn it_goes_on_without_the_agent_and_the_next_one_takes_over() {
+    let _detached = Detached;
+    let (server, key, early, late) =
+        (Server::https(), FakeKey::anthropic(), FakeKey::anthropic(), FakeKey::anthropic());
+    let first = strict();
+    let mut kept = held(&server, &key);
+    says(&mut kept, "clean", "served");
+    first.kill();
+    drop(first);
+    assert!(!sends(Some(&early)), "nobody runs, and keys are refused");
+    assert!(sends(None), "nobody runs, and what is clean is served");
+    says(&mut kept, "clean", "served");
+
+    let second = strict();
+    assert!(!sends(Some(&late)));
+    second.expect(&Expect::key(&late).action("blocked"));
+    says(&mut kept, "clean", "served");
+    says(&mut kept, "key", "refused");
+    server.assert_never(key.reveal().as_bytes());
+    second.expect(&Expect::key(&key).action("blocked"));
+    drop(kept);
+
+    let (status, said) = keymoat(&["agent", "--detach"]).expect("run keymoat agent --detach");
+    assert!(status == Some(2) && said.contains("stop it first"), "{said}");
+    second.stop();
+    assert!(!sends(Some(&FakeKey::anthropic())), "ended in order, and keys are refused");
+    let (status, said) = keymoat(&["agent", "--mode", "block"]).expect("run keymoat agent");
+    assert!(status == Some(2) && said.contains("--detach"), "{said}");
+    drop(_detached);
+    assert!(sends(Some(&FakeKey::anthropic())), "detached, and nothing is refused");
+}
+
+#[test]
+fn no_key_slips_through_while_agents_change() {
+    let _detached = Detached;
+    let mut agent = strict();
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let done = AtomicBool::new(false);
+    let tries = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut tries = 0;
+            while !done.load(Ordering::Relaxed) {
+                let mut kept = held(&server, &key);
+                says(&mut kept, "clean", "served");
+                says(&mut kept, "key", "refused");
+                tries += 1;
+            }
+            tries
+        });
+        for _ in 1..AGENTS {
+            agent.kill();
+            drop(agent);
+            agent = strict();
+        }
+        done.store(true, Ordering::Relaxed);
+        sender.join().expect("the sender")
+    });
+    assert!(tries > AGENTS, "{tries} keys were sent while {AGENTS} agents ran");
+    server.assert_never(key.reveal().as_bytes());
+}
+
+fn unseen(server: &Server) -> Command {
+    km_rustls(server.address(), pki::HOST, &Script::of(request(None, b"")).save())
+}
+
+#[test]
+fn tls_that_nobody_sees_into_is_refused() {
+    let _detached = Detached;
+    let (server, lenient) = (Server::https(), Server::https());
+    {
+        let _agent = Agent::own(&Options::blocking());
+        Client::run(unseen(&lenient));
+        lenient.wait_for(b"POST");
+    }
+    let agent = strict();
+    let client = Client::start(unseen(&server)).end();
+    assert!(!client.status.success(), "it gets an error");
+    server.assert_never(b"POST");
+    let refusal = agent.expect_refusal(client.pid);
+    assert_eq!((refusal.reason.as_str(), refusal.enforcement.as_str()), ("unseen-tls", "sk-msg"));
+}
+
+#[test]
+fn a_tls_connection_older_than_any_agent_is_refused() {
+    let _detached = Detached;
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let mut kept = held(&server, &key);
+    says(&mut kept, "clean", "served");
+    let agent = strict();
+    says(&mut kept, "clean", "refused");
+    assert_eq!(agent.expect_refusal(kept.pid()).reason, "old-connection");
+    let mut fresh = held(&server, &key);
+    says(&mut fresh, "clean", "served");
+}
+
+#[test]
+fn quic_is_refused_and_other_datagrams_are_not() {
+    let _detached = Detached;
+    let agent = strict();
+    let (socket, server) = (UdpSocket::bind("0.0.0.0:0").expect("a socket"), Server::udp());
+    // A long header of version 1; what follows does not matter.
+    let mut packet = vec![0u8; 1200];
+    packet[..5].copy_from_slice(&[0xc3, 0, 0, 0, 1]);
+    let to = |port| (server.address().ip(), port);
+    let error = socket.send_to(&packet, to(443)).expect_err("it is refused");
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    let refusal = agent.expect_refusal(std::process::id());
+    assert_eq!((refusal.reason.as_str(), refusal.enforcement.as_str()), ("quic", "cgroup-skb"));
+    socket.send_to(&packet[..100], to(443)).expect("too short for QUIC");
+    socket.send_to(&packet, to(server.port)).expect("another port");
+    server.wait_for_count(1);
+}
+
+#[test]
+fn it_goes_with_block_mode_only() {
+    let (status, said) = keymoat(&["agent", "--strict"]).expect("run keymoat agent");
+    assert!(status == Some(2) && said.contains("--mode block"), "{said}");
+}
