@@ -4,8 +4,8 @@ pub mod pins;
 
 use crate::discover::{Attach, AttachError, AttachId};
 use crate::enforce::verdicts::Verdicts;
-use crate::kernel::rcu::Expedited;
 use crate::kernel::numbers::Numbers;
+use crate::kernel::rcu::Expedited;
 use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya::programs::links::FdLink;
@@ -408,8 +408,10 @@ impl Kernel {
         let connections = ebpf.map(map).ok_or(LoadError::Missing(map))?;
         let connections: SockHash<_, u64> =
             connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
-        let connections =
-            connections.fd().try_clone().map_err(|error| LoadError::Map { name: map, error: error.into() })?;
+        let connections = connections
+            .fd()
+            .try_clone()
+            .map_err(|error| LoadError::Map { name: map, error: error.into() })?;
         let name = MESSAGES;
         let messages: &mut SkMsg = program(ebpf, name)?;
         let link = messages

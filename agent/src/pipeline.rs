@@ -7,7 +7,6 @@ mod report;
 
 use crate::discover::Hello;
 use crate::enforce::hang_up::Refused;
-use crate::kernel::numbers::Numbers;
 use crate::enforce::judgement::Judge;
 use crate::enrich::ProcessTable;
 use crate::export::Outbox;
@@ -15,6 +14,7 @@ use crate::flow::order::Admit;
 use crate::flow::table::{FlowId, Table};
 use crate::flow::{Flow, FlowKey, LINK_WAIT, VERDICT_WAIT, Waiting, tls};
 use crate::health::{Cause, Counters};
+use crate::kernel::numbers::Numbers;
 use crate::record::{Process, Record};
 use foldhash::quality::RandomState;
 use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};

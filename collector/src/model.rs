@@ -131,7 +131,11 @@ pub struct Notice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum About {
-    UnseenTls { process: Process, destination: Box<Destination>, reason: String },
+    UnseenTls {
+        process: Process,
+        destination: Box<Destination>,
+        reason: String,
+    },
     Refusal {
         process: Process,
         destination: Box<Destination>,
@@ -139,7 +143,11 @@ pub enum About {
         enforcement: String,
         explanation: String,
     },
-    Health { component: String, status: String, message: String },
+    Health {
+        component: String,
+        status: String,
+        message: String,
+    },
 }
 
 /// An enum whose variants have one lower-case name, in JSON and for people.

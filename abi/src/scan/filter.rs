@@ -23,6 +23,16 @@ pub(super) const PLACES: u32 = 4;
 /// Bytes that takes.
 pub(super) const BYTES: u64 = 9;
 
+/// Can a literal start at one of the places that [`judge`] tells apart?
+#[inline]
+pub(super) fn may_start(windows: impl Fn(u32) -> u64, low: u64, high: u64) -> bool {
+    let set = |window: u64| {
+        let place = window_place(window as u32);
+        windows(place >> 6) >> (place & 63)
+    };
+    (set(low) | set(low >> 16) | set(low >> 32) | set(low >> 48 | high << 16)) & 1 == 1
+}
+
 /// Bit `n` is set if the window at place `2 * n` of `low` can hold a literal's start. `high` follows `low`.
 #[inline]
 pub(super) fn judge(windows: impl Fn(u32) -> u64, low: u64, high: u64) -> u32 {

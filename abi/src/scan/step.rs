@@ -17,7 +17,9 @@ pub enum Step {
 }
 
 /// Eight bytes each that one step lets the filter judge.
-const STRIDES: usize = 4;
+const STRIDES: usize = 8;
+/// Bytes that one step takes the literal automaton over, while no match is in the making.
+const BYTES_ALONE: usize = 8;
 /// Bytes that one step reads again.
 const BYTES_AGAIN: usize = 8;
 
@@ -49,7 +51,11 @@ pub fn step(flow: &mut Flow, tables: &impl Tables, last: bool) -> Step {
     if flow.at >= flow.end {
         return Step::Starved;
     }
-    advance(flow, tables);
+    if flow.open == 0 {
+        advance_alone(flow, tables);
+    } else {
+        advance(flow, tables);
+    }
     Step::More
 }
 
@@ -65,20 +71,24 @@ enum Skip {
 /// Passes over bytes in which no literal starts.
 #[inline]
 fn skip(flow: &mut Flow, tables: &impl Tables) -> Skip {
+    let mut low = flow.word(flow.at);
     for _ in 0..STRIDES {
         let word = flow.at & !7;
         if word + filter::BYTES > flow.end {
             return Skip::TooShort;
         }
-        let places = filter::judge(|n| tables.windows(n), flow.word(word), flow.word(word + 8));
-        // Windows that start before `at` were judged before.
-        let first = (flow.at as u32 & 7) / 2;
-        for place in 0..PLACES {
-            if place >= first && places >> place & 1 == 1 {
-                return Skip::Literal(word + 2 * u64::from(place));
+        let high = flow.word(word + 8);
+        if filter::may_start(|n| tables.windows(n), low, high) {
+            let places = filter::judge(|n| tables.windows(n), low, high);
+            // Windows that start before `at` were judged before.
+            let first = (flow.at as u32 & 7) / 2;
+            for place in 0..PLACES {
+                if place >= first && places >> place & 1 == 1 {
+                    return Skip::Literal(word + 2 * u64::from(place));
+                }
             }
         }
-        flow.at = word + 8;
+        (flow.at, low) = (word + 8, high);
     }
     Skip::Free
 }
@@ -87,6 +97,21 @@ fn skip(flow: &mut Flow, tables: &impl Tables) -> Skip {
 #[inline]
 fn begin(flow: &mut Flow, place: u64) {
     flow.at = place.saturating_sub(1).max(flow.floor);
+}
+
+/// Takes the literal automaton over some bytes, until it needs somebody else. Most literals that seem to start do not, and a step by
+/// itself costs more than what is done in it.
+#[inline]
+fn advance_alone(flow: &mut Flow, tables: &impl Tables) {
+    for _ in 0..BYTES_ALONE {
+        if flow.at >= flow.end {
+            return;
+        }
+        advance(flow, tables);
+        if flow.anchor != NO_ANCHOR || flow.state == START {
+            return;
+        }
+    }
 }
 
 /// Takes both automata over one byte.

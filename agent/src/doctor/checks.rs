@@ -146,8 +146,8 @@ pub fn enforcement() -> Enforcement {
     if cgroup::v2_mount().is_none() {
         return none("cgroup v2 is not mounted".to_owned());
     }
-    let tried =
-        Kernel::load(settings(), Some(Judging::nothing(&RuleTables::default()))).and_then(|kernel| kernel.verify_judging());
+    let tried = Kernel::load(settings(), Some(Judging::nothing(&RuleTables::default())))
+        .and_then(|kernel| kernel.verify_judging());
     match tried {
         Ok(()) => Enforcement {
             chosen: Some(Method::SkMsg.name().to_owned()),

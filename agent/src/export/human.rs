@@ -1,8 +1,8 @@
 //! Records as a person wants to read them on a terminal: what, how bad, whose, where to, why, what now.
 
 use crate::record::{
-    Action, Channel, ChannelKind, Destination, Finding, Health, Line, Loss, Process, Ready, Record, Repeat,
-    Refusal, UnseenTls,
+    Action, Channel, ChannelKind, Destination, Finding, Health, Line, Loss, Process, Ready, Record, Refusal,
+    Repeat, UnseenTls,
 };
 use crate::terminal::{Style, escape, paint, shell_word, wrap};
 use std::fmt::Write;

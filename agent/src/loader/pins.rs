@@ -52,7 +52,9 @@ pub enum PinError {
     File { what: &'static str, path: String, source: io::Error },
     #[error("an agent in `strict` mode is running: stop it first")]
     Running,
-    #[error("this kernel cannot keep what is attached without an agent (Linux 5.15 or later is needed), so `strict` is not to be had: {0}")]
+    #[error(
+        "this kernel cannot keep what is attached without an agent (Linux 5.15 or later is needed), so `strict` is not to be had: {0}"
+    )]
     Link(#[from] LinkError),
     #[error("a link cannot be pinned: {0}; see whether {FILE_SYSTEM} is mounted and writable")]
     Pin(#[from] aya::pin::PinError),

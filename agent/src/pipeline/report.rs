@@ -8,7 +8,8 @@ use crate::flow::seen::SeenFinding;
 use crate::flow::{Flow, Waiting, Writer};
 use crate::health::{Cause, Counters};
 use crate::record::{
-    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Refusal, Repeat, RuleRef, SecretRef, facts,
+    Action, Channel, ChannelKind, Destination, Finding, Process, Record, Refusal, Repeat, RuleRef, SecretRef,
+    facts,
 };
 use jiff::Timestamp;
 use keymoat_abi::{Source, Tuple};

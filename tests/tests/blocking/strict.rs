@@ -5,7 +5,9 @@ use keymoat_tests::commands::*;
 use keymoat_tests::programs::km_rustls;
 use keymoat_tests::script::request;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki};
+use rustix::net::{AddressFamily, SocketType, socket};
 use std::net::UdpSocket;
+use std::ops::Deref;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,17 +15,27 @@ use std::thread;
 /// Agents that follow one another, and keys that are sent meanwhile.
 const AGENTS: usize = 4;
 
-fn strict() -> Own {
-    Agent::own(&Options::blocking().arg("--strict"))
+/// An agent in `strict` mode. Whatever a test did, the host is as before when this is gone.
+struct Strict(Own);
+
+impl Strict {
+    fn start() -> Self {
+        Self(Agent::own(&Options::blocking().arg("--strict")))
+    }
 }
 
-/// Whatever a test did, the host is as before.
-struct Detached;
-
-impl Drop for Detached {
+impl Drop for Strict {
     fn drop(&mut self) {
+        self.0.stop();
         let (status, said) = keymoat(&["agent", "--detach"]).expect("run keymoat agent --detach");
         assert_eq!(status, Some(0), "{said}");
+    }
+}
+
+impl Deref for Strict {
+    type Target = Own;
+    fn deref(&self) -> &Own {
+        &self.0
     }
 }
 
@@ -54,41 +66,51 @@ fn says(client: &mut Client, line: &str, answer: &str) {
 
 #[test]
 fn it_goes_on_without_the_agent_and_the_next_one_takes_over() {
-    let _detached = Detached;
     let (server, key, early, late) =
         (Server::https(), FakeKey::anthropic(), FakeKey::anthropic(), FakeKey::anthropic());
-    let first = strict();
+    let mut agent = Strict::start();
     let mut kept = held(&server, &key);
     says(&mut kept, "clean", "served");
-    first.kill();
-    drop(first);
-    assert!(!sends(Some(&early)), "nobody runs, and keys are refused");
-    assert!(sends(None), "nobody runs, and what is clean is served");
-    says(&mut kept, "clean", "served");
-
-    let second = strict();
+    agent.0.succeed(|| {
+        assert!(!sends(Some(&early)), "nobody runs, and keys are refused");
+        assert!(sends(None), "nobody runs, and what is clean is served");
+        says(&mut kept, "clean", "served");
+    });
     assert!(!sends(Some(&late)));
-    second.expect(&Expect::key(&late).action("blocked"));
+    agent.expect(&Expect::key(&late).action("blocked"));
     says(&mut kept, "clean", "served");
     says(&mut kept, "key", "refused");
     server.assert_never(key.reveal().as_bytes());
-    second.expect(&Expect::key(&key).action("blocked"));
-    drop(kept);
+    agent.expect(&Expect::key(&key).action("blocked"));
+}
 
-    let (status, said) = keymoat(&["agent", "--detach"]).expect("run keymoat agent --detach");
+#[test]
+fn only_detaching_ends_it() {
+    let agent = Strict::start();
+    let said_by = |args: &[&str]| keymoat(args).expect("run keymoat");
+    let (status, said) = said_by(&["agent", "--detach"]);
     assert!(status == Some(2) && said.contains("stop it first"), "{said}");
-    second.stop();
+    agent.stop();
     assert!(!sends(Some(&FakeKey::anthropic())), "ended in order, and keys are refused");
-    let (status, said) = keymoat(&["agent", "--mode", "block"]).expect("run keymoat agent");
+    let (status, said) = said_by(&["agent", "--mode", "block"]);
     assert!(status == Some(2) && said.contains("--detach"), "{said}");
-    drop(_detached);
+    let (status, said) = said_by(&["agent", "--detach"]);
+    assert_eq!(status, Some(0), "{said}");
     assert!(sends(Some(&FakeKey::anthropic())), "detached, and nothing is refused");
+}
+
+/// Says that it is over, whatever happened.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
 fn no_key_slips_through_while_agents_change() {
-    let _detached = Detached;
-    let mut agent = strict();
+    let mut agent = Strict::start();
     let (server, key) = (Server::https(), FakeKey::anthropic());
     let done = AtomicBool::new(false);
     let tries = thread::scope(|scope| {
@@ -102,12 +124,10 @@ fn no_key_slips_through_while_agents_change() {
             }
             tries
         });
-        for _ in 1..AGENTS {
-            agent.kill();
-            drop(agent);
-            agent = strict();
+        {
+            let _at_the_end = Done(&done);
+            (1..AGENTS).for_each(|_| agent.0.succeed(|| ()));
         }
-        done.store(true, Ordering::Relaxed);
         sender.join().expect("the sender")
     });
     assert!(tries > AGENTS, "{tries} keys were sent while {AGENTS} agents ran");
@@ -120,14 +140,13 @@ fn unseen(server: &Server) -> Command {
 
 #[test]
 fn tls_that_nobody_sees_into_is_refused() {
-    let _detached = Detached;
-    let (server, lenient) = (Server::https(), Server::https());
+    let (server, lenient) = (Server::https(), Server::tls_sink());
     {
         let _agent = Agent::own(&Options::blocking());
         Client::run(unseen(&lenient));
         lenient.wait_for(b"POST");
     }
-    let agent = strict();
+    let agent = Strict::start();
     let client = Client::start(unseen(&server)).end();
     assert!(!client.status.success(), "it gets an error");
     server.assert_never(b"POST");
@@ -137,11 +156,10 @@ fn tls_that_nobody_sees_into_is_refused() {
 
 #[test]
 fn a_tls_connection_older_than_any_agent_is_refused() {
-    let _detached = Detached;
     let (server, key) = (Server::https(), FakeKey::anthropic());
     let mut kept = held(&server, &key);
     says(&mut kept, "clean", "served");
-    let agent = strict();
+    let agent = Strict::start();
     says(&mut kept, "clean", "refused");
     assert_eq!(agent.expect_refusal(kept.pid()).reason, "old-connection");
     let mut fresh = held(&server, &key);
@@ -150,8 +168,7 @@ fn a_tls_connection_older_than_any_agent_is_refused() {
 
 #[test]
 fn quic_is_refused_and_other_datagrams_are_not() {
-    let _detached = Detached;
-    let agent = strict();
+    let agent = Strict::start();
     let (socket, server) = (UdpSocket::bind("0.0.0.0:0").expect("a socket"), Server::udp());
     // A long header of version 1; what follows does not matter.
     let mut packet = vec![0u8; 1200];
@@ -170,4 +187,21 @@ fn quic_is_refused_and_other_datagrams_are_not() {
 fn it_goes_with_block_mode_only() {
     let (status, said) = keymoat(&["agent", "--strict"]).expect("run keymoat agent");
     assert!(status == Some(2) && said.contains("--mode block"), "{said}");
+}
+
+/// Raw packets pass none of the other programs; kernels without BPF among their security modules cannot refuse the socket.
+#[test]
+fn packet_sockets_are_refused_or_it_is_said_that_they_are_not() {
+    let agent = Strict::start();
+    let made = || socket(AddressFamily::PACKET, SocketType::RAW, None).map(drop);
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if modules.split(',').any(|module| module.trim() == "bpf") {
+        assert_eq!(made(), Err(rustix::io::Errno::PERM));
+        let refusal = agent.expect_refusal(std::process::id());
+        assert_eq!((refusal.reason.as_str(), refusal.enforcement.as_str()), ("packet-socket", "lsm"));
+    } else {
+        agent.expect_message("AF_PACKET");
+        made().expect("nothing refuses it here");
+    }
+    UdpSocket::bind("0.0.0.0:0").expect("an ordinary socket is made");
 }

@@ -14,7 +14,15 @@ fn blocking() -> (Rig, Receiver<Refused>) {
     let policy = Policy::builtin().unwrap();
     let permits = policy.permits(rules, jiff::Timestamp::now());
     let judgement = Judgement::blocking(policy, &permits, rules, KernelRules::compile(rules).grades());
-    (Rig::with_judge(false, 1024, Judge::new(judgement), Some(Blocking { hang_up: hang_ups, numbers: Arc::default() })), ended)
+    (
+        Rig::with_judge(
+            false,
+            1024,
+            Judge::new(judgement),
+            Some(Blocking { hang_up: hang_ups, numbers: Arc::default() }),
+        ),
+        ended,
+    )
 }
 
 fn request(n: u64) -> String {
