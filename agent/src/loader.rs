@@ -334,6 +334,15 @@ impl Kernel {
         self.attach_by_hand("scan_check", library, symbol, 0)
     }
 
+    /// Has every call of a function `(context, buffer, length)` judged as plaintext given to a TLS connection: what the example
+    /// `kernel_cost` measures.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`].
+    pub fn attach_write_judged(&self, library: &Path, symbol: &str) -> Result<(), LoadError> {
+        self.attach_by_hand("openssl_write_ex_judged", library, symbol, 0)
+    }
+
     fn attach_by_hand(
         &self,
         name: &'static str,

@@ -3,6 +3,7 @@
 
 mod detect;
 mod footprint;
+mod kernel;
 mod overhead;
 mod scene;
 mod stats;
@@ -22,6 +23,8 @@ enum What {
     Overhead(overhead::Args),
     /// Bytes per second of the detector beside other ways to do the same; needs no root
     Detect(detect::Args),
+    /// What block mode costs in the kernel, by itself and under load
+    Kernel(kernel::Args),
     /// The agent's memory with many open flows, and its processor time when nothing happens
     Footprint(footprint::Args),
 }
@@ -31,6 +34,10 @@ pub fn run(args: &Args) -> Result<()> {
         What::Overhead(args) => {
             under_load()?;
             overhead::run(args)
+        }
+        What::Kernel(args) => {
+            under_load()?;
+            kernel::run(args)
         }
         What::Footprint(args) => {
             under_load()?;
@@ -54,6 +61,8 @@ fn under_load() -> Result<()> {
         "--release".to_owned(),
         "--example".to_owned(),
         "noop_uprobe".to_owned(),
+        "--example".to_owned(),
+        "kernel_cost".to_owned(),
         "--bins".to_owned(),
     ])
 }

@@ -1,6 +1,6 @@
 //! What the agent takes while nothing leaves: memory with many flows open, processor time when idle.
 
-use super::scene::{PLAIN_PORT, Scene};
+use super::scene::{Mode, PLAIN_PORT, Scene};
 use crate::{program::Program, shell::say};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,7 +28,7 @@ pub fn run(args: &Args) -> Result<()> {
         format!("{files} open files are too many here (ulimit -Hn); take fewer --connections")
     })?;
     let scene = Scene::set(64)?;
-    let agent = scene.agent()?;
+    let agent = scene.agent(Mode::Detect)?;
     let at_start = memory(&agent)?;
     let idle = processor_share(&agent, Duration::from_secs(args.seconds))?;
 

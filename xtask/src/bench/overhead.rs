@@ -1,7 +1,7 @@
 //! What the agent costs a server under load: nginx and wrk over a veth pair, everything captured.
 
 use super::{
-    scene::{PLAIN_PORT, Scene, TLS_PORT, openssl_library, release, requests_per_second},
+    scene::{Mode, PLAIN_PORT, Scene, TLS_PORT, openssl_library, release, requests_per_second},
     stats::Spread,
 };
 use crate::{
@@ -67,7 +67,7 @@ fn measure(scene: &Scene, args: &Args, rates: &mut Rates) -> Result<()> {
         let _noop = noop()?;
         rates.tls_noop.push(load(&tls)?);
     }
-    let agent = scene.agent()?;
+    let agent = scene.agent(Mode::Detect)?;
     rates.tls_agent.push(load(&tls)?);
     rates.plain_agent.push(load(&plain)?);
     agent.alive()?;

@@ -18,6 +18,13 @@ pub const TLS_PORT: u16 = 8443;
 pub const PLAIN_PORT: u16 = 8080;
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What the agent does.
+#[derive(Clone, Copy)]
+pub enum Mode {
+    Detect,
+    Block,
+}
+
 pub struct Scene {
     // In the order they are taken down.
     nginx: Program,
@@ -46,7 +53,7 @@ impl Scene {
     }
 
     /// A release build of the agent, everything attached.
-    pub fn agent(&self) -> Result<Program> {
+    pub fn agent(&self, mode: Mode) -> Result<Program> {
         let lines = self.folder.join("agent.jsonl");
         let config = self.folder.join("agent.toml");
         let key = self.folder.join("fleet.key");
@@ -64,6 +71,10 @@ impl Scene {
         let _ = fs::remove_file(&lines);
         let mut command = Command::new(release("keymoat"));
         command.arg("agent").arg("--config").arg(&config).arg("--jsonl").arg(&lines);
+        command.args(match mode {
+            Mode::Detect => ["--mode", "detect"],
+            Mode::Block => ["--mode", "block"],
+        });
         let agent = Program::start("the agent", command, false)?;
         agent.wait("its ready line", PATIENCE, || {
             fs::read_to_string(&lines).ok().filter(|text| text.contains("\"type\":\"ready\""))
