@@ -88,6 +88,8 @@ pub mod flags {
     pub const CLIENT_HELLO: u8 = 4;
     /// These bytes were refused: they did not leave. `Data::rule` says why.
     pub const REFUSED: u8 = 8;
+    /// With [`REFUSED`]: and the process that wrote them was killed.
+    pub const KILLED: u8 = 16;
 }
 
 /// Flags of [`Tuple::flags`].

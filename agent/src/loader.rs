@@ -1,11 +1,12 @@
 //! Loads the kernel programs and attaches them.
 
 use crate::discover::{Attach, AttachError, AttachId};
+use crate::enforce::Method;
 use crate::enforce::verdicts::Verdicts;
 use crate::kernel::rcu::Expedited;
 use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, SkMsg, SockOps, TracePoint,
     UProbe,
@@ -51,14 +52,33 @@ pub const TLS_PROGRAMS: &[&str] = &[
 /// Judges what is written on TCP connections.
 const MESSAGES: &str = "message_egress";
 
+/// What the kernel verifies first of all programs that override: a few instructions, no more.
+const OVERRIDE: &str = "return_override";
+
 /// Programs that only look, and those that do the same and judge what leaves.
-const JUDGING: &[(&str, &str)] = &[
-    ("tcp_connections", "tcp_connections_judged"),
-    ("packet_egress", "packet_egress_judged"),
-    ("openssl_write", "openssl_write_judged"),
-    ("openssl_write_ex", "openssl_write_ex_judged"),
-    ("gnutls_send", "gnutls_send_judged"),
-];
+const JUDGING: &[(&str, &str)] =
+    &[("tcp_connections", "tcp_connections_judged"), ("packet_egress", "packet_egress_judged")];
+
+/// The same for TLS calls, by what refuses them.
+const fn tls_judging(method: Method) -> &'static [(&'static str, &'static str)] {
+    match method {
+        Method::ReturnOverride => &[
+            ("openssl_write", "openssl_write_override"),
+            ("openssl_write_ex", "openssl_write_ex_override"),
+            ("gnutls_send", "gnutls_send_override"),
+        ],
+        Method::Signal => &[
+            ("openssl_write", "openssl_write_signal"),
+            ("openssl_write_ex", "openssl_write_ex_signal"),
+            ("gnutls_send", "gnutls_send_signal"),
+        ],
+        Method::SkMsg | Method::CgroupSkb => &[
+            ("openssl_write", "openssl_write_judged"),
+            ("openssl_write_ex", "openssl_write_ex_judged"),
+            ("gnutls_send", "gnutls_send_judged"),
+        ],
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -72,6 +92,8 @@ pub enum LoadError {
         "the kernel object has no `{0}`: the agent and its kernel object were built from different sources"
     )]
     Missing(&'static str),
+    #[error("calls can be overridden on x86-64 only")]
+    Architecture,
     #[error("cgroup {path}: {error}")]
     Cgroup { path: String, error: std::io::Error },
 }
@@ -90,8 +112,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Kernel {
     ebpf: Arc<Mutex<Ebpf>>,
-    /// The programs that judge are used, in place of those that only look.
-    judged: bool,
+    /// The programs that judge are used, in place of those that only look; and what refuses TLS writes.
+    judging: Option<Method>,
 }
 
 /// Maps the agent reads and writes.
@@ -111,7 +133,7 @@ impl Kernel {
     /// [`LoadError::Load`] when a map cannot be created or the object does not parse; [`LoadError::Map`] when the rules
     /// cannot be written.
     pub fn load(settings: Settings, tables: Option<&RuleTables>) -> Result<Self, LoadError> {
-        let (judged, none) = (tables.is_some(), RuleTables::default());
+        let (judging, none) = (tables.map(|_| Method::SkMsg), RuleTables::default());
         let tables = tables.unwrap_or(&none);
         let config = Config {
             own_tgid: std::process::id(),
@@ -128,7 +150,7 @@ impl Kernel {
         }
         let mut ebpf = loader.load(OBJECT)?;
         rules::write(&mut ebpf, tables)?;
-        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judged })
+        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judging })
     }
 
     /// Takes the agent's maps out of the object. Works once.
@@ -163,7 +185,7 @@ impl Kernel {
                 .and_then(|()| connect.attach(&cgroup, MODE))
                 .map_err(|error| LoadError::Program { name, error })?;
         }
-        if self.judged {
+        if self.judges() {
             attach_messages(&mut ebpf)?;
         }
         let name = self.variant("tcp_connections");
@@ -204,10 +226,28 @@ impl Kernel {
     pub fn load_tls(&self) -> Result<(), LoadError> {
         let mut ebpf = self.lock();
         for name in TLS_PROGRAMS {
-            let name = self.variant(name);
-            let probe: &mut UProbe = program(&mut ebpf, name)?;
-            probe.load().map_err(|error| LoadError::Program { name, error })?;
+            load_probe(&mut ebpf, self.variant(name))?;
         }
+        Ok(())
+    }
+
+    /// Has the kernel verify the programs with which `method` refuses TLS writes, and uses them from now on.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`]; then nothing changes.
+    pub fn use_rung(&mut self, method: Method) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
+        if method == Method::ReturnOverride {
+            if !cfg!(target_arch = "x86_64") {
+                return Err(LoadError::Architecture);
+            }
+            load_probe(&mut ebpf, OVERRIDE)?;
+        }
+        for (_, name) in tls_judging(method) {
+            load_probe(&mut ebpf, name)?;
+        }
+        drop(ebpf);
+        self.judging = Some(method);
         Ok(())
     }
 
@@ -248,10 +288,10 @@ impl Kernel {
 
     /// Does what leaves get judged?
     pub fn judges(&self) -> bool {
-        self.judged
+        self.judging.is_some()
     }
 
-    /// Has the kernel verify every program that judges, and attaches none.
+    /// Has the kernel verify every program of sockets that judges, and attaches none.
     ///
     /// # Errors
     /// As [`Self::attach_sockets`].
@@ -264,7 +304,6 @@ impl Kernel {
             match program {
                 Program::SockOps(program) => program.load(),
                 Program::CgroupSkb(program) => program.load(),
-                Program::UProbe(program) => program.load(),
                 _ => Ok(()),
             }
             .map_err(failed(name))?;
@@ -283,14 +322,15 @@ impl Kernel {
 
     /// Where connections go whose writes are judged. None if nothing is judged, and the second time.
     pub fn take_connections(&self) -> Option<SockHash<MapData, u64>> {
-        let judged = self.judged.then(|| take(&mut self.lock(), "CONNECTIONS"));
+        let judged = self.judges().then(|| take(&mut self.lock(), "CONNECTIONS"));
         judged.and_then(Result::ok)
     }
 
     /// The program that does a job: of two, the one that judges or the one that only looks.
     fn variant(&self, name: &'static str) -> &'static str {
-        let judging = JUDGING.iter().find(|(looking, _)| *looking == name);
-        judging.filter(|_| self.judged).map_or(name, |(_, judging)| judging)
+        let Some(method) = self.judging else { return name };
+        let mut judging = JUDGING.iter().chain(tls_judging(method));
+        judging.find(|(looking, _)| *looking == name).map_or(name, |(_, judging)| judging)
     }
 
     /// What `discover` attaches with.
@@ -315,6 +355,15 @@ where
 {
     let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
     program.try_into().map_err(|error| LoadError::Program { name, error })
+}
+
+/// Has a TLS probe verified, once.
+fn load_probe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let probe: &mut UProbe = program(ebpf, name)?;
+    match probe.load() {
+        Err(aya::programs::ProgramError::AlreadyLoaded) => Ok(()),
+        loaded => loaded.map_err(|error| LoadError::Program { name, error }),
+    }
 }
 
 /// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that is
@@ -352,7 +401,13 @@ pub struct Uprobes {
 }
 
 impl Attach for Uprobes {
-    fn attach(&mut self, file: &File, name: &'static str, offset: u64) -> Result<AttachId, AttachError> {
+    fn attach(
+        &mut self,
+        file: &File,
+        name: &'static str,
+        offset: u64,
+        cookie: Option<u64>,
+    ) -> Result<AttachId, AttachError> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let failed = |error: &dyn std::fmt::Display| AttachError(error.to_string().into());
         let name = self.kernel.variant(name);
@@ -360,7 +415,7 @@ impl Attach for Uprobes {
         let probe: &mut UProbe = program(&mut ebpf, name).map_err(|error| failed(&error))?;
         let _quickly = Expedited::begin();
         let link = probe
-            .attach(offset, &path, UProbeScope::AllProcesses)
+            .attach(UProbeAttachPoint { location: offset.into(), cookie }, &path, UProbeScope::AllProcesses)
             .map_err(|error| AttachError(chain(&error).into()))?;
         drop(ebpf);
         self.next += 1;
@@ -375,6 +430,24 @@ impl Attach for Uprobes {
         let _quickly = Expedited::begin();
         if let Err(error) = probe.detach(link) {
             tracing::debug!("detaching {name}: {error}");
+        }
+    }
+}
+
+/// An error with its causes; of a verifier log, the last line that says something.
+pub fn brief(error: &dyn std::error::Error) -> String {
+    let text = chain(error);
+    match text.split_once("Verifier output:") {
+        None => text,
+        Some((head, log)) => {
+            let says_nothing = |line: &str| {
+                line.trim().is_empty()
+                    || ["processed ", "stack depth ", "verification time "]
+                        .iter()
+                        .any(|s| line.starts_with(s))
+            };
+            let last = log.lines().rev().find(|line| !says_nothing(line));
+            format!("{head}Verifier output: … {}", last.unwrap_or_default().trim())
         }
     }
 }

@@ -229,13 +229,13 @@ pub fn advance(pid_tgid: u64, context: u64, len: u64) -> Context {
     Context { sent: 0, cookie: 0 }
 }
 
-/// Plaintext bytes that this TLS connection was given so far.
+/// What is known of this TLS connection by now.
 #[inline(always)]
-pub fn sent(key: &ContextKey) -> u64 {
+pub fn known(key: &ContextKey) -> Context {
     match CONTEXTS.get_ptr(key) {
         // SAFETY: a value in the map.
-        Some(known) => unsafe { (*known).sent },
-        None => 0,
+        Some(known) => unsafe { *known },
+        None => Context { sent: 0, cookie: 0 },
     }
 }
 

@@ -3,7 +3,7 @@
 use super::AgentArgs;
 use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
-use crate::enforce::Method;
+use crate::enforce::{Method, ladder};
 use crate::enforce::enforcer::Enforcer;
 use crate::enforce::hang_up;
 use crate::enforce::judgement::Judge;
@@ -67,6 +67,9 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let signals = runtime.block_on(async { Signals::install() })?;
     let ways_out = export::prepare(export_config(&config))?;
     let plan = give_up_privileges()?;
+    if config.enforcement.is_some() && config.mode != Mode::Block {
+        tracing::warn!("`enforcement` has no effect without `--mode block`");
+    }
     let agent = Agent::start(&config, &plan, ways_out, detector, policy, &fleet_key)?;
     agent.run(&runtime, signals)
 }
@@ -140,7 +143,8 @@ impl Agent {
 
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
-        let kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
+        let mut kernel = Kernel::load(settings(config), compiled.as_ref().map(KernelRules::tables))?;
+        let method = blocking.then(|| ladder::choose(&mut kernel, config.enforcement)).transpose()?;
         let enforcer = match compiled {
             Some(rules) => Some(Enforcer::start(
                 kernel.verdicts()?,
@@ -175,7 +179,7 @@ impl Agent {
             hello_queue,
             report,
             counters.clone(),
-            Options::default(),
+            Options { detours: method == Some(Method::ReturnOverride), ..Options::default() },
         )?;
         processes.seed();
         if let Source::PeriodicScan { because, .. } = discovery.source() {
@@ -205,7 +209,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION"),
             mode: config.mode.to_string(),
             hooks: hooks.clone(),
-            enforcement: blocking.then(|| Method::SkMsg.name().to_owned()),
+            enforcement: method.map(|method| method.name().to_owned()),
             rules,
             kernel: kernel::release(),
         }));

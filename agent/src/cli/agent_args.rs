@@ -1,6 +1,7 @@
 //! What can be set for the agent on the command line; it wins over the configuration file.
 
 use crate::config::{CollectorUrl, Config, ConfigError, JsonlOutput, Mode};
+use crate::enforce::Method;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -12,6 +13,9 @@ pub struct AgentArgs {
     /// Report only, or refuse the write that carries a secret
     #[arg(long, value_enum)]
     pub mode: Option<Mode>,
+    /// What refuses TLS writes with `--mode block` [default: the best that the kernel takes]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub enforcement: Option<Method>,
     /// Write findings as JSON lines to a file, or to standard output with `-`
     #[arg(long, value_name = "FILE|-", allow_hyphen_values = true)]
     pub jsonl: Option<JsonlOutput>,
@@ -30,6 +34,7 @@ impl AgentArgs {
         if let Some(mode) = self.mode {
             config.mode = mode;
         }
+        config.enforcement = self.enforcement.or(config.enforcement);
         if self.jsonl.is_some() {
             config.jsonl.clone_from(&self.jsonl);
         }

@@ -15,6 +15,7 @@ pub use file::{ConfigError, DEFAULT_PATH};
 pub use fleet_key::{FleetKey, FleetKeyError, KeyOrigin};
 pub use values::{CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, RingBytes, SocketLayer};
 
+use crate::enforce::Method;
 use serde::Deserialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ pub const DEFAULT_EXCEPTIONS_FILE: &str = "/run/keymoat/exceptions.toml";
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub mode: Mode,
+    /// What refuses TLS writes; none: the best that the kernel takes.
+    pub enforcement: Option<Method>,
     /// Where findings go as JSON lines; none: nowhere.
     pub jsonl: Option<JsonlOutput>,
     pub collector: Option<CollectorUrl>,
@@ -64,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
+            enforcement: None,
             jsonl: None,
             collector: None,
             include_loopback: false,
