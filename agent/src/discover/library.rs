@@ -351,6 +351,9 @@ impl Libraries {
             None => (placement, None),
         };
         let (best, way_out) = detoured(placement::place(function, self.emulation));
+        if self.detours && spec.role == Role::Write && way_out.is_none() {
+            tracing::info!(symbol = spec.symbol, "its calls cannot be made to fail: sockets refuse instead");
+        }
         let attached = self.attach.attach(file, spec.program, best.file_offset, way_out.map(Detour::cookie));
         match attached {
             Err(refusal) if best.offset_in_function != 0 => {

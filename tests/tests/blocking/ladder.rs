@@ -10,6 +10,8 @@ use keymoat_tests::{
 use std::process::Command;
 use std::sync::OnceLock;
 
+// Tests run in the order of their names: those with the same settings share an agent.
+
 /// The tables' entries by name.
 macro_rules! constants {
     ($($name:ident: $case:expr,)*) => {
@@ -78,7 +80,7 @@ fn overrides() -> bool {
 }
 
 #[test]
-fn the_best_method_that_the_kernel_takes_is_used() {
+fn best_method_that_the_kernel_takes_is_used() {
     let agent = Agent::shared_as(&Options::blocking());
     let best = if overrides() { "return-override" } else { "sk-msg" };
     assert_eq!(agent.ready().enforcement.as_deref(), Some(best));
@@ -112,7 +114,7 @@ fn goes_on(client: impl FnOnce(&Server, &FakeKey) -> Command, server: fn() -> Se
     });
 }
 
-mod the_connection_goes_on {
+mod return_override_goes_on {
     use super::*;
 
     fn python(kind: &str, server: &Server, key: &FakeKey) -> Command {
@@ -159,7 +161,7 @@ mod the_connection_goes_on {
     fn of_ssl_write_ex() {
         let client = |server: &Server, key: &FakeKey| {
             let mut client =
-                programs::openssl_client(Linked::Static, server.address(), pki::HOST, &requests(key));
+                programs::openssl_client(Linked::Shared, server.address(), pki::HOST, &requests(key));
             client.args(["ex", "on"]);
             client
         };

@@ -164,6 +164,8 @@ fn a_process_that_was_killed_is_said_to_be() {
     let (mut rig, ended) = blocking();
     let conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
     stop(&mut rig, &conn, flags::KILLED, &request(1));
-    assert_eq!(outcomes(&rig), [blocked("signal")]);
+    let finding = rig.findings().remove(0);
+    assert_eq!((finding.action, finding.enforcement), blocked("signal"));
+    assert!(finding.explanation.contains("was killed"), "{}", finding.explanation);
     assert_eq!(ended.try_iter().count(), 0);
 }
