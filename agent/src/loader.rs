@@ -44,6 +44,7 @@ pub const TLS_PROGRAMS: &[&str] = &[
     "openssl_write",
     "openssl_write_ex",
     "openssl_handshake",
+    "openssl_ready",
     "openssl_sendfile",
     "gnutls_send",
     "gnutls_handshake",

@@ -24,7 +24,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     }
 
     /// A TLS call was stopped. What it was given never became part of the connection, which goes on (if its process does): so it
-    /// is looked at by itself, and the flow stays as it was.
+    /// is looked at by itself if it can be, and the flow stays as it was.
     pub(super) fn stopped(&mut self, head: &Data, source: Source, payload: &[u8], now: Instant) {
         let key = FlowKey::Tls { tgid: head.tgid(), context: head.context };
         let Some((id, mut flow)) = self.open(key, source, Some(head), now) else { return };
@@ -34,7 +34,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         flow.note(head, source, now);
         let before = std::mem::take(&mut flow.waiting);
         let mut hits = std::mem::take(&mut self.hits);
-        self.look_alone(head, payload, &mut hits);
+        if flow.inspector.at_http1_start() {
+            self.look_alone(payload, &mut hits);
+        }
         if hits.is_empty() {
             self.look_in_place(&mut flow, payload, &mut hits);
         }
@@ -47,18 +49,16 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.put(id, flow, now);
     }
 
-    /// Most writes are a message, or begin with one.
-    fn look_alone(&self, head: &Data, payload: &[u8], hits: &mut Vec<Hit>) {
+    /// A write that begins a message needs nothing of what came before.
+    fn look_alone(&self, payload: &[u8], hits: &mut Vec<Hit>) {
         let mut alone = Inspector::default();
-        if head.offset > 0 {
-            alone.joined_midway();
-        }
         let fed = alone.feed(&self.scanner, payload, true, hits);
         self.count(&fed);
         alone.flush(&self.scanner, hits);
     }
 
-    /// The key began in a write that left. Looking at the rest of it costs the flow its place in the message.
+    /// What it says rests on what left before: frames of HTTP/2, the middle of a body, a key that began earlier. To look at it costs the
+    /// flow its place in the stream; programs end such connections when a write fails.
     fn look_in_place(&mut self, flow: &mut Flow, payload: &[u8], hits: &mut Vec<Hit>) {
         let before = flow.buffered();
         let fed = flow.inspector.feed(&self.scanner, payload, true, hits);

@@ -1,7 +1,7 @@
 //! One method after another: real clients under each that this kernel takes. Where it does not take one, the agent says so.
 
 use keymoat_tests::agent::keymoat;
-use keymoat_tests::cases::Case;
+use keymoat_tests::cases::{Case, Invocation};
 use keymoat_tests::commands::*;
 use keymoat_tests::programs::{self, Linked};
 use keymoat_tests::{

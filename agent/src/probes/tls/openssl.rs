@@ -18,6 +18,7 @@ pub(super) const SPECS: &[ProbeSpec] = &[
     write_ex("SSL_write_ex2"),
     write_ex("SSL_write_early_data"),
     spec("SSL_do_handshake", "openssl_handshake", Role::Handshake),
+    spec("SSL_set_connect_state", "openssl_ready", Role::Handshake),
     // Kernel TLS: the file's bytes pass the socket layer as plaintext and are seen there.
     spec("SSL_sendfile", "openssl_sendfile", Role::Count),
 ];

@@ -28,6 +28,16 @@ fn handshake(context: u64) {
     }
 }
 
+/// The TLS connection object at `context` is made ready for a client's handshake.
+#[inline(always)]
+fn ready(context: u64) {
+    // SAFETY: no arguments.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    if context != 0 && !task::is_agent(pid_tgid) {
+        marks::intend(pid_tgid, context);
+    }
+}
+
 /// `len` bytes at `buffer` are handed to the TLS connection object at `context`. Of one write, `FULL` records of full size
 /// are captured before the last one.
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
-use super::{handshake, plaintext};
+use super::{handshake, plaintext, ready};
 use crate::emit;
 use crate::enforce::{LookOn, Rung, return_override::ReturnOverride, signal::Signal, sk_msg::SkMsg};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
@@ -70,6 +70,13 @@ pub fn openssl_write_ex_signal(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn openssl_handshake(ctx: ProbeContext) -> u32 {
     ctx.arg::<u64>(0).into_iter().for_each(handshake);
+    0
+}
+
+/// `void SSL_set_connect_state(SSL *s)`, which `SSL_connect` calls, and programs that have the handshake done by their first read.
+#[uprobe]
+pub fn openssl_ready(ctx: ProbeContext) -> u32 {
+    ctx.arg::<u64>(0).into_iter().for_each(ready);
     0
 }
 
