@@ -165,7 +165,8 @@ mod tests {
             ..Destination::default()
         };
         let killed = false;
-        Story { rule, action, killed, verdict, location, comm: "curl", pid: 123, destination: &destination }.tell()
+        Story { rule, action, killed, verdict, location, comm: "curl", pid: 123, destination: &destination }
+            .tell()
     }
 
     #[test]

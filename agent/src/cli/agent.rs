@@ -3,10 +3,10 @@
 use super::AgentArgs;
 use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
-use crate::enforce::{Method, ladder};
 use crate::enforce::enforcer::Enforcer;
 use crate::enforce::hang_up;
 use crate::enforce::judgement::Judge;
+use crate::enforce::{Method, ladder};
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;

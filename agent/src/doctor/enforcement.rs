@@ -38,7 +38,9 @@ impl Enforcement {
             Ok(kernel) => kernel,
             Err(error) => {
                 let why = brief(&error);
-                return Self::none(&format!("the kernel refuses the programs, it takes Linux 5.17 or later: {why}"));
+                return Self::none(&format!(
+                    "the kernel refuses the programs, it takes Linux 5.17 or later: {why}"
+                ));
             }
         };
         let mut methods: Vec<_> =

@@ -24,7 +24,8 @@ pub fn render(report: &Report) -> String {
     let _ = writeln!(text, "Enforcement:  {enforcement} ({})", report.enforcement.reason);
     for method in &report.enforcement.methods {
         let mark = if method.available { '✓' } else { '✗' };
-        let why = if method.reason.is_empty() { String::new() } else { format!(" ({})", escape(&method.reason)) };
+        let why =
+            if method.reason.is_empty() { String::new() } else { format!(" ({})", escape(&method.reason)) };
         let _ = writeln!(text, "              {mark} {}: {}{why}", method.name, method.refuses);
     }
     let _ = writeln!(text, "\nTLS libraries\n{}", libraries(&report.libraries));

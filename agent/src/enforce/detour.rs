@@ -19,7 +19,9 @@ pub fn plan(function: &Function, best: Placement, fails_as: &Function) -> (Place
     let undone = depth(&function.code, best.offset_in_function);
     let (placement, depth) = match undone {
         Some(depth) => (best, depth),
-        None => (entry(function, format!("what runs before +{:#x} cannot be undone", best.offset_in_function)), 0),
+        None => {
+            (entry(function, format!("what runs before +{:#x} cannot be undone", best.offset_in_function)), 0)
+        }
     };
     let probe = function.address.wrapping_add(placement.offset_in_function);
     let distance = i32::try_from(fails_as.address.wrapping_sub(probe) as i64).ok();
@@ -118,7 +120,11 @@ mod tests {
     fn libraries_of_this_machine() {
         use crate::probes::tls;
         let finder = crate::elf::FunctionFinder::new(tls::symbols());
-        for path in ["/usr/lib/x86_64-linux-gnu/libssl.so.3", "/usr/lib/x86_64-linux-gnu/libgnutls.so.30", "/usr/bin/node"] {
+        for path in [
+            "/usr/lib/x86_64-linux-gnu/libssl.so.3",
+            "/usr/lib/x86_64-linux-gnu/libgnutls.so.30",
+            "/usr/bin/node",
+        ] {
             let Ok(file) = std::fs::File::open(path) else { continue };
             let functions = finder.find(&file).unwrap();
             let named = |symbol: &str| functions.iter().find(|function| function.symbol == symbol);

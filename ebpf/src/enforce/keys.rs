@@ -1,7 +1,7 @@
 //! Keys that are on their way, and whether they may leave.
 
-use crate::emit::Bytes;
 use super::Rung;
+use crate::emit::Bytes;
 use crate::maps::{BEFORE, DATAGRAM_SCANS, HOSTS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS};
 use crate::{
     emit,

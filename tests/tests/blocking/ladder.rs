@@ -88,7 +88,10 @@ fn best_method_that_the_kernel_takes_is_used() {
     assert!(said.contains(&format!("Enforcement:  {best}")), "{said}");
     let mark = if overrides() { '✓' } else { '✗' };
     assert!(said.contains(&format!("{mark} return-override")), "{said}");
-    assert!(said.contains("✓ sk-msg") && said.contains("✓ signal") && said.contains("✓ cgroup-skb"), "{said}");
+    assert!(
+        said.contains("✓ sk-msg") && said.contains("✓ signal") && said.contains("✓ cgroup-skb"),
+        "{said}"
+    );
 }
 
 /// Two requests with a key are refused, and two without are served, on one connection.
