@@ -111,6 +111,34 @@ impl HostKey {
     }
 }
 
+/// How a call is left that is stopped at a probe in it: at the entry of another function, which fails. Both functions lie in one
+/// file. Given to the probe as its cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Detour {
+    /// Bytes that the call put on the stack before the probe.
+    pub depth: u16,
+    /// From the probe to that function.
+    pub distance: i32,
+}
+
+impl Detour {
+    /// Not 0 even for a detour of no bytes: a probe without one has the cookie 0.
+    const IS_ONE: u64 = 1 << 63;
+
+    #[inline]
+    pub const fn cookie(self) -> u64 {
+        Self::IS_ONE | (self.depth as u64) << 32 | self.distance as u32 as u64
+    }
+
+    #[inline]
+    pub const fn from_cookie(cookie: u64) -> Option<Self> {
+        if cookie & Self::IS_ONE == 0 {
+            return None;
+        }
+        Some(Self { depth: (cookie >> 32) as u16, distance: cookie as u32 as i32 })
+    }
+}
+
 /// Value of the socket storage map `GATES`: what the program that judges a connection's messages knows of it.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -179,6 +207,15 @@ mod tests {
         set.insert(UNJUDGED + 1);
         assert!(!set.contains(UNJUDGED + 1));
         assert_eq!(set, RuleBits::default());
+    }
+
+    #[test]
+    fn a_detour_is_what_its_cookie_says() {
+        for (depth, distance) in [(0, 0), (8, -1), (u16::MAX, i32::MIN), (24, i32::MAX)] {
+            let detour = Detour { depth, distance };
+            assert_eq!(Detour::from_cookie(detour.cookie()), Some(detour));
+        }
+        assert_eq!(Detour::from_cookie(0), None);
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub mod flags {
     pub const REFUSED: u8 = 8;
     /// They were refused as a packet, which the kernel sends again in vain; the call that wrote them got no error.
     pub const AS_PACKET: u8 = 16;
+    /// With [`REFUSED`]: and the process that wrote them was killed.
+    pub const KILLED: u8 = 32;
 }
 
 /// Flags of [`Tuple::flags`].

@@ -1,5 +1,8 @@
-//! What the running kernel's verifier says of each program that it refuses: `verifier [block]` (as root).
+//! What the running kernel's verifier says of each program that it refuses: `verifier [METHOD...]` (as root): of those that only
+//! look, or of those with which these methods refuse..
 
+use clap::ValueEnum as _;
+use keymoat_agent::enforce::Method;
 use keymoat_agent::kernel::{TaskOffsets, cgroup};
 use keymoat_agent::loader::{Judging, Kernel, LoadError, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
@@ -12,9 +15,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring_bytes: 64 * 1024,
         task: TaskOffsets::read().unwrap_or_default(),
     };
-    let judging = std::env::args().nth(1).as_deref() == Some("block");
+    let methods: Vec<_> =
+        std::env::args().skip(1).map(|name| Method::from_str(&name, false)).collect::<Result<_, _>>()?;
     let rules = KernelRules::compile(&RuleSet::builtin()?);
-    let kernel = Kernel::load(settings, judging.then(|| Judging::nothing(rules.tables())))?;
+    let mut kernel = Kernel::load(settings, (!methods.is_empty()).then(|| Judging::nothing(rules.tables())))?;
+    for method in methods {
+        report(method.name(), || kernel.use_rung(method));
+    }
     report("sockets", || cgroup::v2_mount().map_or(Ok(()), |cgroup| kernel.attach_sockets(&cgroup)));
     report("tls", || kernel.load_tls());
     report("syscalls", || kernel.attach_syscalls());

@@ -50,6 +50,8 @@ pub enum ElfError {
 #[derive(Clone, Debug)]
 pub struct Function {
     pub symbol: &'static str,
+    /// Where it is mapped, but for where the file begins.
+    pub address: u64,
     /// Of its first byte.
     pub file_offset: u64,
     /// Its first bytes.
@@ -233,7 +235,7 @@ impl<'a> Elf<'a> {
         };
         let mut code = vec![0; size.min(room) as usize];
         self.file.read_exact_at(&mut code, file_offset).ok()?;
-        Some(Function { symbol: name, file_offset, code })
+        Some(Function { symbol: name, address, file_offset, code })
     }
 }
 

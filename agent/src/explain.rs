@@ -8,6 +8,8 @@ use keymoat_detect::{Rule, location};
 pub struct Story<'a> {
     pub rule: &'a Rule,
     pub action: Action,
+    /// Its process was killed for it.
+    pub killed: bool,
     pub verdict: Verdict<'a>,
     pub location: &'a str,
     pub comm: &'a str,
@@ -30,7 +32,8 @@ impl Story<'_> {
         let allowed = self.action == Action::Allowed;
         let category = meaning(verdict.reason, verdict.category);
         let late = (self.action == Action::Late).then_some("It was found only when it had left.");
-        let parts = [late, Some(why(verdict.reason)), category.filter(|_| !allowed)];
+        let killed = self.killed.then_some("The process was killed for it (`--enforcement signal`).");
+        let parts = [killed, late, Some(why(verdict.reason)), category.filter(|_| !allowed)];
         let explanation = (!allowed && !rule.explanation.is_empty()).then_some(rule.explanation.as_str());
         for part in parts.into_iter().chain([explanation]).flatten() {
             text.push(' ');
@@ -161,7 +164,9 @@ mod tests {
             port: Some(443),
             ..Destination::default()
         };
-        Story { rule, action, verdict, location, comm: "curl", pid: 123, destination: &destination }.tell()
+        let killed = false;
+        Story { rule, action, killed, verdict, location, comm: "curl", pid: 123, destination: &destination }
+            .tell()
     }
 
     #[test]

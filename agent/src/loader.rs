@@ -3,13 +3,14 @@
 pub mod pins;
 
 use crate::discover::{Attach, AttachError, AttachId};
+use crate::enforce::Method;
 use crate::enforce::verdicts::Verdicts;
 use crate::kernel::numbers::Numbers;
 use crate::kernel::rcu::Expedited;
-use crate::kernel::{TaskOffsets, rules};
+use crate::kernel::{self, TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya::programs::links::FdLink;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, SkMsg, SockOps,
     TracePoint, UProbe,
@@ -48,22 +49,45 @@ pub const TLS_PROGRAMS: &[&str] = &[
     "openssl_write",
     "openssl_write_ex",
     "openssl_handshake",
+    "openssl_ready",
     "openssl_sendfile",
     "gnutls_send",
     "gnutls_handshake",
 ];
 
+/// Refuses sockets for raw packets.
+const PACKET_SOCKETS: &str = "packet_socket";
+
 /// Judges what is written on TCP connections.
 const MESSAGES: &str = "message_egress";
 
+/// What the kernel verifies first of all programs that override: a few instructions, no more.
+const OVERRIDE: &str = "return_override";
+
 /// Programs that only look, and those that do the same and judge what leaves.
-const JUDGING: &[(&str, &str)] = &[
-    ("tcp_connections", "tcp_connections_judged"),
-    ("packet_egress", "packet_egress_judged"),
-    ("openssl_write", "openssl_write_judged"),
-    ("openssl_write_ex", "openssl_write_ex_judged"),
-    ("gnutls_send", "gnutls_send_judged"),
-];
+const JUDGING: &[(&str, &str)] =
+    &[("tcp_connections", "tcp_connections_judged"), ("packet_egress", "packet_egress_judged")];
+
+/// The same for TLS calls, by what refuses them.
+const fn tls_judging(method: Method) -> &'static [(&'static str, &'static str)] {
+    match method {
+        Method::ReturnOverride => &[
+            ("openssl_write", "openssl_write_override"),
+            ("openssl_write_ex", "openssl_write_ex_override"),
+            ("gnutls_send", "gnutls_send_override"),
+        ],
+        Method::Signal => &[
+            ("openssl_write", "openssl_write_signal"),
+            ("openssl_write_ex", "openssl_write_ex_signal"),
+            ("gnutls_send", "gnutls_send_signal"),
+        ],
+        Method::SkMsg | Method::CgroupSkb | Method::Lsm => &[
+            ("openssl_write", "openssl_write_judged"),
+            ("openssl_write_ex", "openssl_write_ex_judged"),
+            ("gnutls_send", "gnutls_send_judged"),
+        ],
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -77,8 +101,14 @@ pub enum LoadError {
         "the kernel object has no `{0}`: the agent and its kernel object were built from different sources"
     )]
     Missing(&'static str),
+    #[error("calls can be overridden on x86-64 only")]
+    Architecture,
     #[error("cgroup {path}: {error}")]
     Cgroup { path: String, error: std::io::Error },
+    #[error(
+        "BPF is not among this kernel's security modules (/sys/kernel/security/lsm): start it with `lsm=…,bpf`"
+    )]
+    NoBpfLsm,
     #[error("{0}")]
     Pin(#[from] pins::PinError),
     #[error(
@@ -118,8 +148,8 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Kernel {
     ebpf: Arc<Mutex<Ebpf>>,
-    /// The programs that judge are used, in place of those that only look.
-    judged: bool,
+    /// The programs that judge are used, in place of those that only look; and what refuses TLS writes.
+    judging: Option<Method>,
     numbers: Arc<Numbers>,
     /// In `strict` mode: what is attached stays when this object is gone.
     pins: Option<Pins>,
@@ -142,7 +172,7 @@ impl Kernel {
     /// [`LoadError::Load`] when a map cannot be created or the object does not parse; [`LoadError::Map`] when the rules
     /// cannot be written.
     pub fn load(settings: Settings, judging: Option<Judging<'_>>) -> Result<Self, LoadError> {
-        let (judged, none) = (judging.is_some(), RuleTables::default());
+        let (method, none) = (judging.as_ref().map(|_| Method::SkMsg), RuleTables::default());
         let Judging { tables, ids, strict: pins } =
             judging.unwrap_or(Judging { tables: &none, ids: Vec::new(), strict: None });
         let config = Config {
@@ -169,7 +199,7 @@ impl Kernel {
         let mut ebpf = loader.load(OBJECT)?;
         let numbers = Numbers::assign(&mut take(&mut ebpf, "NUMBERS")?, ids.into_iter())?;
         rules::write(&mut ebpf, &numbers.renumber(tables))?;
-        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judged, numbers: Arc::new(numbers), pins })
+        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judging: method, numbers: Arc::new(numbers), pins })
     }
 
     /// Takes the agent's maps out of the object. Works once.
@@ -206,7 +236,7 @@ impl Kernel {
                 .map_err(|error| LoadError::Program { name, error })?;
             self.keep(link)?;
         }
-        if self.judged {
+        if self.judges() {
             self.attach_messages(&mut ebpf)?;
         }
         let name = self.variant("tcp_connections");
@@ -243,20 +273,31 @@ impl Kernel {
     /// # Errors
     /// When this kernel has no BPF among its security modules.
     pub fn attach_lsm(&self) -> Result<(), LoadError> {
-        let name = "packet_socket";
-        let failed = |error| LoadError::Program { name, error };
-        let btf = aya::Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
+        self.verify_lsm()?;
         let mut ebpf = self.lock();
-        let socket: &mut Lsm = program(&mut ebpf, name)?;
+        let socket: &mut Lsm = program(&mut ebpf, PACKET_SOCKETS)?;
         let link = socket
-            .load("socket_create", &btf)
-            .and_then(|()| socket.attach())
+            .attach()
             .and_then(|link| self.pins.is_some().then(|| socket.take_link(link)).transpose())
-            .map_err(failed)?;
+            .map_err(|error| LoadError::Program { name: PACKET_SOCKETS, error })?;
         if let (Some(pins), Some(link)) = (&self.pins, link) {
             pins.keep(link.into())?;
         }
         Ok(())
+    }
+
+    /// Has the kernel verify what [`Self::attach_lsm`] attaches.
+    ///
+    /// # Errors
+    /// As [`Self::attach_lsm`].
+    pub fn verify_lsm(&self) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Program { name: PACKET_SOCKETS, error };
+        if !kernel::has_bpf_lsm() {
+            return Err(LoadError::NoBpfLsm);
+        }
+        let btf = aya::Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
+        let mut ebpf = self.lock();
+        program::<Lsm>(&mut ebpf, PACKET_SOCKETS)?.load("socket_create", &btf).map_err(failed)
     }
 
     /// Lets this agent's programs judge from now on, in place of those of the agent before it, which are taken out.
@@ -310,10 +351,28 @@ impl Kernel {
     pub fn load_tls(&self) -> Result<(), LoadError> {
         let mut ebpf = self.lock();
         for name in TLS_PROGRAMS {
-            let name = self.variant(name);
-            let probe: &mut UProbe = program(&mut ebpf, name)?;
-            probe.load().map_err(|error| LoadError::Program { name, error })?;
+            load_probe(&mut ebpf, self.variant(name))?;
         }
+        Ok(())
+    }
+
+    /// Has the kernel verify the programs with which `method` refuses TLS writes, and uses them from now on.
+    ///
+    /// # Errors
+    /// As [`Self::attach_sockets`]; then nothing changes.
+    pub fn use_rung(&mut self, method: Method) -> Result<(), LoadError> {
+        let mut ebpf = self.lock();
+        if method == Method::ReturnOverride {
+            if !cfg!(target_arch = "x86_64") {
+                return Err(LoadError::Architecture);
+            }
+            load_probe(&mut ebpf, OVERRIDE)?;
+        }
+        for (_, name) in tls_judging(method) {
+            load_probe(&mut ebpf, name)?;
+        }
+        drop(ebpf);
+        self.judging = Some(method);
         Ok(())
     }
 
@@ -363,10 +422,10 @@ impl Kernel {
 
     /// Does what leaves get judged?
     pub fn judges(&self) -> bool {
-        self.judged
+        self.judging.is_some()
     }
 
-    /// Has the kernel verify every program that judges, and attaches none.
+    /// Has the kernel verify every program of sockets that judges, and attaches none.
     ///
     /// # Errors
     /// As [`Self::attach_sockets`].
@@ -379,7 +438,6 @@ impl Kernel {
             match program {
                 Program::SockOps(program) => program.load(),
                 Program::CgroupSkb(program) => program.load(),
-                Program::UProbe(program) => program.load(),
                 _ => Ok(()),
             }
             .map_err(failed(name))?;
@@ -400,14 +458,15 @@ impl Kernel {
 
     /// Where connections go whose writes are judged. None if nothing is judged, and the second time.
     pub fn take_connections(&self) -> Option<SockHash<MapData, u64>> {
-        let judged = self.judged.then(|| take(&mut self.lock(), "CONNECTIONS"));
+        let judged = self.judges().then(|| take(&mut self.lock(), "CONNECTIONS"));
         judged.and_then(Result::ok)
     }
 
     /// The program that does a job: of two, the one that judges or the one that only looks.
     fn variant(&self, name: &'static str) -> &'static str {
-        let judging = JUDGING.iter().find(|(looking, _)| *looking == name);
-        judging.filter(|_| self.judged).map_or(name, |(_, judging)| judging)
+        let Some(method) = self.judging else { return name };
+        let mut judging = JUDGING.iter().chain(tls_judging(method));
+        judging.find(|(looking, _)| *looking == name).map_or(name, |(_, judging)| judging)
     }
 
     /// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that
@@ -457,6 +516,15 @@ where
     program.try_into().map_err(|error| LoadError::Program { name, error })
 }
 
+/// Has a TLS probe verified, once.
+fn load_probe(ebpf: &mut Ebpf, name: &'static str) -> Result<(), LoadError> {
+    let probe: &mut UProbe = program(ebpf, name)?;
+    match probe.load() {
+        Err(aya::programs::ProgramError::AlreadyLoaded) => Ok(()),
+        loaded => loaded.map_err(|error| LoadError::Program { name, error }),
+    }
+}
+
 fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
 where
     M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
@@ -480,7 +548,13 @@ enum Attached {
 }
 
 impl Attach for Uprobes {
-    fn attach(&mut self, file: &File, name: &'static str, offset: u64) -> Result<AttachId, AttachError> {
+    fn attach(
+        &mut self,
+        file: &File,
+        name: &'static str,
+        offset: u64,
+        cookie: Option<u64>,
+    ) -> Result<AttachId, AttachError> {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let failed = |error: &dyn std::fmt::Display| AttachError(error.to_string().into());
         let name = self.kernel.variant(name);
@@ -488,7 +562,7 @@ impl Attach for Uprobes {
         let probe: &mut UProbe = program(&mut ebpf, name).map_err(|error| failed(&error))?;
         let _quickly = Expedited::begin();
         let link = probe
-            .attach(offset, &path, UProbeScope::AllProcesses)
+            .attach(UProbeAttachPoint { location: offset.into(), cookie }, &path, UProbeScope::AllProcesses)
             .map_err(|error| AttachError(chain(&error).into()))?;
         let attached = if self.kernel.pins.is_some() {
             let link = probe.take_link(link).map_err(|error| failed(&error))?;
@@ -514,6 +588,24 @@ impl Attach for Uprobes {
         let _quickly = Expedited::begin();
         if let Err(error) = probe.detach(link) {
             tracing::debug!("detaching {name}: {error}");
+        }
+    }
+}
+
+/// An error with its causes; of a verifier log, the last line that says something.
+pub fn brief(error: &dyn std::error::Error) -> String {
+    let text = chain(error);
+    match text.split_once("Verifier output:") {
+        None => text,
+        Some((head, log)) => {
+            let says_nothing = |line: &str| {
+                line.trim().is_empty()
+                    || ["processed ", "stack depth ", "verification time "]
+                        .iter()
+                        .any(|s| line.starts_with(s))
+            };
+            let last = log.lines().rev().find(|line| !says_nothing(line));
+            format!("{head}Verifier output: … {}", last.unwrap_or_default().trim())
         }
     }
 }

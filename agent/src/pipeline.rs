@@ -172,6 +172,9 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if self.ignores(&head.tuple) {
             return;
         }
+        if source.is_tls() && head.flags & flags::REFUSED != 0 {
+            return self.stopped(head, source, payload, now);
+        }
         let key = match source {
             Source::OpenSsl | Source::GnuTls => FlowKey::Tls { tgid: head.tgid(), context: head.context },
             _ => FlowKey::Socket(head.cookie),

@@ -181,7 +181,7 @@ mod tests {
     const ALL: Emulation = Emulation { calls: true };
 
     fn placed(code: &[u8], emulation: Emulation) -> Placement {
-        place(&Function { symbol: "f", file_offset: 0x1000, code: code.to_vec() }, emulation)
+        place(&Function { symbol: "f", address: 0x1000, file_offset: 0x1000, code: code.to_vec() }, emulation)
     }
 
     #[track_caller]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use keymoat_abi::{
     Config, FlowState, LossCause,
-    enforce::{Gate, HOST_BYTES, Keys, MAX_RULES, RuleBits, RuleId},
+    enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, RuleBits, RuleId},
     scan::{Anchor, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
@@ -128,7 +128,17 @@ pub static NO_KEYS: Array<Keys> = Array::with_max_entries(1, 0);
 #[map]
 pub static TLS_SCANS: LruHashMap<crate::marks::ContextKey, Stream> = LruHashMap::with_max_entries(1, 0);
 
-/// The same for datagrams, by thread: each begins anew. Written by `packet_egress_judged`. The agent sets its size at load.
+/// Scans as they were before the write that a thread is at, to go back to. Written by TLS probes that stop calls. The agent sets its
+/// size at load.
+#[map]
+pub static BEFORE: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
+
+/// Where connections go, by socket cookie: the name in the ClientHello. Written by `message_egress`, read by TLS probes that stop
+/// calls. The agent sets its size at load.
+#[map]
+pub static HOSTS: LruHashMap<u64, HostKey> = LruHashMap::with_max_entries(1, 0);
+
+/// How far a datagram was scanned, by thread: each begins anew. Written by `packet_egress_judged`. The agent sets its size at load.
 #[map]
 pub static DATAGRAM_SCANS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 

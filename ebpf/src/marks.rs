@@ -40,6 +40,8 @@ pub struct Marks {
     next: u64,
     /// The connection whose handshake began and of which no record left yet; [`SEVERAL`] if there are more.
     greeting: u64,
+    /// The same of one that was made ready for its handshake: programs that never call for it have it done by the first read.
+    intended: u64,
 }
 
 /// No address of a connection object.
@@ -97,8 +99,25 @@ pub fn greet(pid_tgid: u64, context: u64) {
     let Some(marks) = of_thread_or_new(pid_tgid) else { return emit::lost(LossCause::TlsStateFull) };
     // SAFETY: a value in the map, touched only by its own thread.
     let marks = unsafe { &mut *marks };
-    if marks.greeting != context {
-        marks.greeting = if marks.greeting == 0 { context } else { SEVERAL };
+    if marks.intended == context {
+        marks.intended = 0;
+    }
+    join(&mut marks.greeting, context);
+}
+
+/// A connection is made ready for its handshake, which may be called for or happen in its first read or write. If no handshake
+/// is called for before, the next handshake record of the thread is its.
+#[inline(always)]
+pub fn intend(pid_tgid: u64, context: u64) {
+    let Some(marks) = of_thread_or_new(pid_tgid) else { return emit::lost(LossCause::TlsStateFull) };
+    // SAFETY: a value in the map, touched only by its own thread.
+    join(unsafe { &mut (*marks).intended }, context);
+}
+
+#[inline(always)]
+fn join(those: &mut u64, context: u64) {
+    if *those != context {
+        *those = if *those == 0 { context } else { SEVERAL };
     }
 }
 
@@ -107,7 +126,11 @@ pub fn greet(pid_tgid: u64, context: u64) {
 pub fn take_greeting(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64) {
     let Some(marks) = of_thread(pid_tgid) else { return };
     // SAFETY: a value in the map, touched only by its own thread.
-    let context = unsafe { core::mem::take(&mut (*marks).greeting) };
+    let marks = unsafe { &mut *marks };
+    let context = match core::mem::take(&mut marks.greeting) {
+        0 => core::mem::take(&mut marks.intended),
+        greeting => greeting,
+    };
     if context <= SEVERAL || flow.context != 0 {
         return;
     }
@@ -229,13 +252,13 @@ pub fn advance(pid_tgid: u64, context: u64, len: u64) -> Context {
     Context { sent: 0, cookie: 0 }
 }
 
-/// Plaintext bytes that this TLS connection was given so far.
+/// What is known of this TLS connection by now.
 #[inline(always)]
-pub fn sent(key: &ContextKey) -> u64 {
+pub fn known(key: &ContextKey) -> Context {
     match CONTEXTS.get_ptr(key) {
         // SAFETY: a value in the map.
-        Some(known) => unsafe { (*known).sent },
-        None => 0,
+        Some(known) => unsafe { *known },
+        None => Context { sent: 0, cookie: 0 },
     }
 }
 

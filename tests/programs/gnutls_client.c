@@ -1,6 +1,8 @@
 /* A TLS client on GnuTLS that writes a script, one library call per entry.
  *
- *   gnutls_client IP PORT SNI SCRIPT send|send2|range
+ *   gnutls_client IP PORT SNI SCRIPT send|send2|range [on]
+ *
+ * on: a write that fails is said to be "refused", and the next one follows.
  *
  * The script's format is that of openssl_client.c.
  */
@@ -33,6 +35,8 @@ static int connect_to_server(const char *ip, int port) {
     return fd;
 }
 
+static int go_on;
+
 static void send_all(gnutls_session_t session, const char *call, const char *bytes, size_t length) {
     while (length > 0) {
         ssize_t sent;
@@ -44,6 +48,10 @@ static void send_all(gnutls_session_t session, const char *call, const char *byt
             gnutls_range_st range = {length, length};
             sent = gnutls_record_send_range(session, bytes, length, &range);
         }
+        if (go_on && sent < 0 && gnutls_error_is_fatal((int)sent)) {
+            puts("refused");
+            return;
+        }
         check(call, sent);
         bytes += sent;
         length -= (size_t)sent;
@@ -51,10 +59,11 @@ static void send_all(gnutls_session_t session, const char *call, const char *byt
 }
 
 int main(int argc, char **argv) {
-    if (argc != 6) {
-        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT send|send2|range\n", argv[0]);
+    if (argc < 6) {
+        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT send|send2|range [on]\n", argv[0]);
         return 2;
     }
+    go_on = argc > 6 && !strcmp(argv[6], "on");
     signal(SIGPIPE, SIG_IGN);
     gnutls_certificate_credentials_t credentials;
     gnutls_session_t session;

@@ -1,8 +1,9 @@
 /* A TLS client on OpenSSL that writes a script, one SSL_write per entry.
  *
- *   openssl_client IP PORT SNI SCRIPT [ex|wait|threads=N]...
+ *   openssl_client IP PORT SNI SCRIPT [ex|on|wait|threads=N]...
  *
  * ex         SSL_write_ex instead of SSL_write
+ * on         a write that fails is said to be "refused", and the next one follows
  * wait       after the handshake print "connected" and wait for a line on standard input
  * threads=N  N connections at once, each with every Nth part of the script
  *
@@ -28,7 +29,7 @@ struct chunk {
 static struct chunk *chunks;
 static size_t chunk_count;
 static const char *ip, *sni;
-static int port, use_ex, wait_first;
+static int port, use_ex, go_on, wait_first;
 static size_t threads = 1;
 
 static void die(const char *what) {
@@ -66,11 +67,13 @@ static int connect_to_server(void) {
 
 static void write_chunk(SSL *ssl, const struct chunk *chunk) {
     size_t written = 0;
-    if (use_ex) {
-        if (SSL_write_ex(ssl, chunk->bytes, chunk->length, &written) != 1) die("SSL_write_ex");
-    } else if (SSL_write(ssl, chunk->bytes, (int)chunk->length) != (int)chunk->length) {
-        die("SSL_write");
-    }
+    int result = use_ex ? SSL_write_ex(ssl, chunk->bytes, chunk->length, &written)
+                        : SSL_write(ssl, chunk->bytes, (int)chunk->length);
+    if (result == (use_ex ? 1 : (int)chunk->length)) return;
+    /* A failure as it is documented, and an error that says so. */
+    if (!go_on || result != (use_ex ? 0 : -1) || SSL_get_error(ssl, result) != SSL_ERROR_SSL) die("SSL_write");
+    ERR_clear_error();
+    puts("refused");
 }
 
 static void *client(void *argument) {
@@ -101,13 +104,14 @@ static void *client(void *argument) {
 
 int main(int argc, char **argv) {
     if (argc < 5) {
-        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|wait|threads=N]...\n", argv[0]);
+        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|on|wait|threads=N]...\n", argv[0]);
         return 2;
     }
     ip = argv[1], port = atoi(argv[2]), sni = argv[3];
     read_script(argv[4]);
     for (int i = 5; i < argc; i++) {
         if (!strcmp(argv[i], "ex")) use_ex = 1;
+        else if (!strcmp(argv[i], "on")) go_on = 1;
         else if (!strcmp(argv[i], "wait")) wait_first = 1;
         else if (!strncmp(argv[i], "threads=", 8)) threads = strtoul(argv[i] + 8, NULL, 10);
         else die(argv[i]);

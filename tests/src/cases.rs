@@ -38,18 +38,24 @@ impl Case {
 
     /// The receiver never has the key, the client ends by itself, and what it sends next is served.
     pub fn is_refused(&self) {
-        let agent = Agent::shared_as(&Options::blocking());
+        self.is_refused_by(&Options::blocking());
+    }
+
+    /// The same by an agent with these settings. With `signal` the client does not end by itself: it is killed.
+    pub fn is_refused_by(&self, options: &Options) {
+        let agent = Agent::shared_as(options);
         let before = agent.losses();
         let (server, key) = ((self.server)(), FakeKey::anthropic());
         let Invocation { command, input } = (self.client)(&server, Some(&key));
         let mut client = Client::start(command);
         client.try_say(&input);
         let client = client.end();
-        assert_eq!(client.status.signal(), None, "the client was killed: {}", client.stderr);
         let expect = Expect::key(&key).action("blocked").pid(client.pid).to(server.address());
         let finding = agent.expect(&(self.expect)(expect, &server));
-        let method = if finding.channel.kind == "udp" { "cgroup-skb" } else { "sk-msg" };
-        assert_eq!(finding.enforcement.as_deref(), Some(method));
+        let method = agent.method(&finding.channel.kind);
+        assert_eq!(finding.enforcement.as_ref(), Some(&method));
+        let killed = (method == "signal").then_some(libc::SIGKILL);
+        assert_eq!(client.status.signal(), killed, "how the client ended: {}", client.stderr);
         agent.settle();
         for other in agent.findings_of(&key) {
             assert_eq!(other.action, "blocked", "{:?}", other.facts());
@@ -60,7 +66,11 @@ impl Case {
     }
 
     pub fn is_served_without(&self) {
-        self.is_clean_without(&Agent::shared_as(&Options::blocking()));
+        self.is_served_without_by(&Options::blocking());
+    }
+
+    pub fn is_served_without_by(&self, options: &Options) {
+        self.is_clean_without(&Agent::shared_as(options));
     }
 
     pub fn is_silent_without(&self) {

@@ -3,10 +3,10 @@
 use super::AgentArgs;
 use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
-use crate::enforce::Method;
 use crate::enforce::enforcer::Enforcer;
 use crate::enforce::hang_up;
 use crate::enforce::judgement::Judge;
+use crate::enforce::{Method, ladder};
 use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;
@@ -72,6 +72,9 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     let ways_out = export::prepare(export_config(&config))?;
     let pins = pins(&config)?;
     let plan = give_up_privileges()?;
+    if config.enforcement.is_some() && config.mode != Mode::Block {
+        tracing::warn!("`enforcement` has no effect without `--mode block`");
+    }
     let agent = Agent::start(&config, &plan, pins, ways_out, detector, policy, &fleet_key)?;
     agent.run(&runtime, signals)
 }
@@ -171,7 +174,8 @@ impl Agent {
             ids: detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect(),
             strict: pins,
         });
-        let kernel = Kernel::load(settings(config), judging)?;
+        let mut kernel = Kernel::load(settings(config), judging)?;
+        let method = blocking.then(|| ladder::choose(&mut kernel, config.enforcement)).transpose()?;
         let enforcer = match compiled {
             Some(rules) => Some(Enforcer::start(
                 kernel.verdicts()?,
@@ -206,7 +210,7 @@ impl Agent {
             hello_queue,
             report,
             counters.clone(),
-            Options::default(),
+            Options { detours: method == Some(Method::ReturnOverride), ..Options::default() },
         )?;
         processes.seed();
         if let Source::PeriodicScan { because, .. } = discovery.source() {
@@ -246,7 +250,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION"),
             mode: config.mode.to_string(),
             hooks: hooks.clone(),
-            enforcement: blocking.then(|| Method::SkMsg.name().to_owned()),
+            enforcement: method.map(|method| method.name().to_owned()),
             rules,
             kernel: kernel::release(),
         }));

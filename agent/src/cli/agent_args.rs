@@ -1,6 +1,7 @@
 //! What can be set for the agent on the command line; it wins over the configuration file.
 
 use crate::config::{CollectorUrl, Config, ConfigError, JsonlOutput, Mode};
+use crate::enforce::Method;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub struct AgentArgs {
     /// End what an agent with `--strict` left in force, and leave no trace of it in the kernel
     #[arg(long, exclusive = true)]
     pub detach: bool,
+    /// What refuses TLS writes with `--mode block` [default: the best that the kernel takes]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub enforcement: Option<Method>,
     /// Write findings as JSON lines to a file, or to standard output with `-`
     #[arg(long, value_name = "FILE|-", allow_hyphen_values = true)]
     pub jsonl: Option<JsonlOutput>,
@@ -36,6 +40,7 @@ impl AgentArgs {
         if let Some(mode) = self.mode {
             config.mode = mode;
         }
+        config.enforcement = self.enforcement.or(config.enforcement);
         if self.jsonl.is_some() {
             config.jsonl.clone_from(&self.jsonl);
         }

@@ -15,6 +15,7 @@ pub use file::{ConfigError, DEFAULT_PATH};
 pub use fleet_key::{FleetKey, FleetKeyError, KeyOrigin};
 pub use values::{CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, RingBytes, SocketLayer};
 
+use crate::enforce::Method;
 use serde::Deserialize;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -32,6 +33,8 @@ pub struct Config {
     pub mode: Mode,
     /// While blocking: what cannot be inspected is refused, and refusing goes on without the agent.
     pub strict: bool,
+    /// What refuses TLS writes; none: the best that the kernel takes.
+    pub enforcement: Option<Method>,
     /// Where findings go as JSON lines; none: nowhere.
     pub jsonl: Option<JsonlOutput>,
     pub collector: Option<CollectorUrl>,
@@ -67,6 +70,7 @@ impl Default for Config {
         Self {
             mode: Mode::default(),
             strict: false,
+            enforcement: None,
             jsonl: None,
             collector: None,
             include_loopback: false,

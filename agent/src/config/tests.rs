@@ -27,6 +27,7 @@ fn every_key() {
     let config = parse(
         r#"
         mode = "block"
+        enforcement = "return-override"
         jsonl = "-"
         collector = "http://127.0.0.1:7001"
         include_loopback = true
@@ -44,7 +45,7 @@ fn every_key() {
         "#,
     )
     .unwrap();
-    assert_eq!(config.mode, Mode::Block);
+    assert_eq!((config.mode, config.enforcement), (Mode::Block, Some(Method::ReturnOverride)));
     assert_eq!(config.jsonl, Some(JsonlOutput::Stdout));
     assert_eq!(config.collector.unwrap().to_string(), "http://127.0.0.1:7001/");
     assert!(config.include_loopback && !config.accepted_connections);

@@ -2,11 +2,13 @@
 
 use super::maps::{Inode, Mapping, OpenError, Opened};
 use super::watch::{Change, Watch};
-use super::{Attach, AttachError, AttachId, DiscoverError, maps, overlay};
+use super::{Attach, AttachError, AttachId, DiscoverError, Options, maps, overlay};
 use crate::elf::{ElfError, Function, FunctionFinder};
+use crate::enforce::detour;
 use crate::health::{Cause, Counters};
-use crate::placement::{self, Emulation, Kind, Placement};
+use crate::placement::{self, Emulation, Placement};
 use crate::probes::tls::{self, ProbeSpec, Role, TlsLibrary};
+use keymoat_abi::enforce::Detour;
 use rustix::fs::Stat;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -108,6 +110,7 @@ pub(super) struct Libraries {
     watch: Watch,
     counters: Counters,
     max_files: usize,
+    detours: bool,
     known: HashMap<Key, Known>,
     files: HashMap<FileId, Library>,
     inventory: Inventory,
@@ -117,15 +120,16 @@ impl Libraries {
     pub(super) fn new(
         attach: Box<dyn Attach>,
         counters: Counters,
-        max_files: usize,
+        options: &Options,
     ) -> Result<Self, DiscoverError> {
         Ok(Self {
-            finder: FunctionFinder::new(tls::specs().map(|spec| spec.symbol)),
+            finder: FunctionFinder::new(tls::symbols()),
             emulation: Emulation::of_this_machine(),
             attach,
             watch: Watch::new()?,
             counters,
-            max_files,
+            max_files: options.max_files,
+            detours: options.detours,
             known: HashMap::new(),
             files: HashMap::new(),
             inventory: Inventory::default(),
@@ -133,15 +137,21 @@ impl Libraries {
     }
 
     /// Finds and places, and leaves the files alone.
-    pub(super) fn without_attaching(counters: Counters, max_files: usize) -> Result<Self, DiscoverError> {
+    pub(super) fn without_attaching(counters: Counters) -> Result<Self, DiscoverError> {
         struct Nothing;
         impl Attach for Nothing {
-            fn attach(&mut self, _: &File, _: &'static str, _: u64) -> Result<AttachId, AttachError> {
+            fn attach(
+                &mut self,
+                _: &File,
+                _: &'static str,
+                _: u64,
+                _: Option<u64>,
+            ) -> Result<AttachId, AttachError> {
                 Ok(AttachId(0))
             }
             fn detach(&mut self, _: AttachId) {}
         }
-        Self::new(Box::new(Nothing), counters, max_files)
+        Self::new(Box::new(Nothing), counters, &Options::default())
     }
 
     pub(super) fn inventory(&self) -> Inventory {
@@ -252,7 +262,7 @@ impl Libraries {
                 return (Verdict::NoTls, None);
             }
         };
-        if functions.is_empty() {
+        if !functions.iter().any(|function| tls::specs().any(|spec| spec.symbol == function.symbol)) {
             return (Verdict::NoTls, None);
         }
         if self.files.len() >= self.max_files {
@@ -313,7 +323,7 @@ impl Libraries {
                 if !taken.insert(function.file_offset) {
                     continue;
                 }
-                let (placement, attached) = self.attach_one(file, spec, function);
+                let (placement, attached) = self.attach_one(file, spec, function, functions);
                 let error = attached.map(|probe| probes.push(probe)).err();
                 if let Some(error) = &error {
                     self.counters.add(Cause::AttachFailed, 1);
@@ -333,18 +343,24 @@ impl Libraries {
         file: &File,
         spec: &ProbeSpec,
         function: &Function,
+        functions: &[Function],
     ) -> (Placement, Result<AttachId, AttachError>) {
-        let best = placement::place(function, self.emulation);
-        let attached = self.attach.attach(file, spec.program, best.file_offset);
+        let fails_as = functions.iter().find(|other| self.detours && Some(other.symbol) == spec.fails_as);
+        let detoured = |placement| match fails_as {
+            Some(fails_as) => detour::plan(function, placement, fails_as),
+            None => (placement, None),
+        };
+        let (best, way_out) = detoured(placement::place(function, self.emulation));
+        if self.detours && spec.role == Role::Write && way_out.is_none() {
+            tracing::info!(symbol = spec.symbol, "its calls cannot be made to fail: sockets refuse instead");
+        }
+        let attached = self.attach.attach(file, spec.program, best.file_offset, way_out.map(Detour::cookie));
         match attached {
             Err(refusal) if best.offset_in_function != 0 => {
-                let entry = Placement {
-                    offset_in_function: 0,
-                    file_offset: function.file_offset,
-                    kind: Kind::Entry,
-                    reason: format!("refused at +{:#x}: {refusal}", best.offset_in_function),
-                };
-                let attached = self.attach.attach(file, spec.program, function.file_offset);
+                let reason = format!("refused at +{:#x}: {refusal}", best.offset_in_function);
+                let (entry, way_out) = detoured(detour::entry(function, reason));
+                let cookie = way_out.map(Detour::cookie);
+                let attached = self.attach.attach(file, spec.program, entry.file_offset, cookie);
                 (entry, attached)
             }
             attached => (best, attached),

@@ -40,11 +40,13 @@ use worker::Worker;
 
 /// Puts kernel programs into files. A probe is per inode: it fires in every process that maps the file.
 pub trait Attach: Send {
+    /// `cookie`: told to the program each time.
     fn attach(
         &mut self,
         file: &File,
         program: &'static str,
         file_offset: u64,
+        cookie: Option<u64>,
     ) -> Result<AttachId, AttachError>;
     fn detach(&mut self, id: AttachId);
 }
@@ -85,11 +87,14 @@ pub struct Options {
     pub ring_bytes: usize,
     /// How often processes are looked through where the kernel refuses notifications.
     pub scan_every: Duration,
+    /// Calls are stopped at their probes: each is told how its call can be left.
+    pub detours: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_files: 4096, ring_bytes: 256 * 1024, scan_every: Duration::from_secs(1) }
+        let scan_every = Duration::from_secs(1);
+        Self { max_files: 4096, ring_bytes: 256 * 1024, scan_every, detours: false }
     }
 }
 
@@ -126,7 +131,7 @@ impl Discovery {
         counters: Counters,
         options: Options,
     ) -> Result<Self, DiscoverError> {
-        let libraries = Libraries::new(attach, counters.clone(), options.max_files)?;
+        let libraries = Libraries::new(attach, counters.clone(), &options)?;
         let inventory = libraries.inventory();
         let mut worker = Worker::new(libraries, process_events, hellos, report, counters, &options)?;
         let source = worker.source().clone();
@@ -170,7 +175,7 @@ impl Drop for Discovery {
 
 /// What would be probed on this machine, without probing it: for `doctor`.
 pub fn survey(counters: Counters) -> Result<Vec<LibraryReport>, DiscoverError> {
-    let libraries = Libraries::without_attaching(counters, Options::default().max_files)?;
+    let libraries = Libraries::without_attaching(counters)?;
     let inventory = libraries.inventory();
     worker::survey(libraries);
     Ok(library::reports(&inventory))

@@ -36,6 +36,7 @@ impl Attach for Recorder {
         file: &File,
         program: &'static str,
         file_offset: u64,
+        _cookie: Option<u64>,
     ) -> Result<AttachId, AttachError> {
         let inode = file.metadata().unwrap().ino();
         if let Some(reason) = self.refuse.lock().unwrap().get(&inode) {

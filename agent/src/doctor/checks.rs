@@ -1,13 +1,11 @@
 //! Each capability, tried out.
 
-use super::{Check, Enforcement, EnforcementMethod, Outcome};
+use super::{Check, Outcome};
 use crate::discover;
-use crate::enforce::Method;
 use crate::kernel::{TaskOffsets, btf, cgroup, rcu};
-use crate::loader::{Judging, Kernel, LoadError, Settings};
+use crate::loader::{Kernel, LoadError, Settings, brief};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
-use keymoat_detect::RuleTables;
 
 pub const TLS: &str = "tls-probes";
 
@@ -40,29 +38,6 @@ fn missing(name: &'static str, error: &dyn std::error::Error, effect: impl Into<
 
 fn degraded(name: &'static str, detail: impl Into<String>, effect: impl Into<String>) -> Check {
     Check { name, status: Outcome::Degraded, detail: detail.into(), effect: effect.into() }
-}
-
-/// An error with its causes; of a verifier log, the last line that says something.
-fn brief(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    match text.split_once("Verifier output:") {
-        None => text,
-        Some((head, log)) => {
-            let says_nothing = |line: &str| {
-                line.trim().is_empty()
-                    || ["processed ", "stack depth ", "verification time "]
-                        .iter()
-                        .any(|s| line.starts_with(s))
-            };
-            let last = log.lines().rev().find(|line| !says_nothing(line));
-            format!("{head}Verifier output: … {}", last.unwrap_or_default().trim())
-        }
-    }
 }
 
 fn architecture() -> Check {
@@ -140,40 +115,7 @@ fn quick_attach() -> Check {
     )
 }
 
-/// What `--mode block` would refuse with: its programs are verified, none is attached.
-pub fn enforcement() -> Enforcement {
-    let none = |reason: String| Enforcement { chosen: None, reason, methods: methods(false) };
-    if cgroup::v2_mount().is_none() {
-        return none("cgroup v2 is not mounted".to_owned());
-    }
-    let tried = Kernel::load(settings(), Some(Judging::nothing(&RuleTables::default())))
-        .and_then(|kernel| kernel.verify_judging());
-    match tried {
-        Ok(()) => Enforcement {
-            chosen: Some(Method::SkMsg.name().to_owned()),
-            reason: "with `--mode block`".to_owned(),
-            methods: methods(true),
-        },
-        Err(error) => none(format!(
-            "the kernel refuses the programs, it takes Linux 5.17 or later: {}",
-            first_line(&error)
-        )),
-    }
-}
-
-fn methods(available: bool) -> Vec<EnforcementMethod> {
-    let refuses = [
-        (Method::SkMsg, "TCP, TLS or not: the write fails with EACCES, the connection is ended"),
-        (Method::CgroupSkb, "UDP: the call fails with EPERM"),
-    ];
-    refuses.map(|(method, refuses)| EnforcementMethod { name: method.name(), available, refuses }).into()
-}
-
-fn first_line(error: &LoadError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
-
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let task = TaskOffsets::read().unwrap_or_default();
     Settings { include_loopback: false, accepted_connections: true, ring_bytes: RING_BYTES, task }
 }

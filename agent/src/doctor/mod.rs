@@ -2,6 +2,7 @@
 //! named here with what it costs and what to do about it.
 
 pub mod checks;
+pub mod enforcement;
 pub mod text;
 
 use crate::config::DEFAULT_STATUS_FILE;
@@ -10,6 +11,7 @@ use crate::health::Counters;
 use crate::kernel;
 use crate::socket_layer::SocketLayer;
 use crate::status;
+use enforcement::Enforcement;
 use serde::Serialize;
 use std::path::Path;
 
@@ -48,23 +50,6 @@ pub enum Outcome {
     Missing,
 }
 
-/// What would refuse a write.
-#[derive(Debug, Serialize)]
-pub struct Enforcement {
-    /// For TCP and TLS; none: nothing can be refused on this host.
-    pub chosen: Option<String>,
-    pub reason: String,
-    pub methods: Vec<EnforcementMethod>,
-}
-
-/// One way to refuse, and whether this kernel can.
-#[derive(Debug, Serialize)]
-pub struct EnforcementMethod {
-    pub name: &'static str,
-    pub available: bool,
-    pub refuses: &'static str,
-}
-
 impl Report {
     /// Tries everything for real: programs are loaded and attached, then let go.
     pub fn make() -> Self {
@@ -75,7 +60,7 @@ impl Report {
             architecture: std::env::consts::ARCH,
             checks,
             socket_layer,
-            enforcement: checks::enforcement(),
+            enforcement: Enforcement::of_this_kernel(),
             libraries: discover::survey(Counters::default()).unwrap_or_default(),
             agent: status::read(Path::new(DEFAULT_STATUS_FILE)),
         }

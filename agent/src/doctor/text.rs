@@ -22,8 +22,11 @@ pub fn render(report: &Report) -> String {
     let enforcement = report.enforcement.chosen.as_deref().unwrap_or("none");
     let _ = writeln!(text, "\nSockets:      {layer}");
     let _ = writeln!(text, "Enforcement:  {enforcement} ({})", report.enforcement.reason);
-    for method in report.enforcement.methods.iter().filter(|method| method.available) {
-        let _ = writeln!(text, "              {}: {}", method.name, method.refuses);
+    for method in &report.enforcement.methods {
+        let mark = if method.available { '✓' } else { '✗' };
+        let why =
+            if method.reason.is_empty() { String::new() } else { format!(" ({})", escape(&method.reason)) };
+        let _ = writeln!(text, "              {mark} {}: {}{why}", method.name, method.refuses);
     }
     let _ = writeln!(text, "\nTLS libraries\n{}", libraries(&report.libraries));
     match &report.agent {

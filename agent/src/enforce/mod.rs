@@ -1,33 +1,57 @@
 //! Refusing. The kernel decides, inside the write; this is what it is told to decide by ([`verdicts`]), what the agent makes of
 //! what left and what did not ([`judgement`]), and the exceptions a user makes while it runs ([`exceptions`]);
-//! [`enforcer`] keeps them in step.
+//! [`enforcer`] keeps them in step. [`ladder`] chooses what refuses TLS writes, [`detour`] is the agent's half of
+//! `return-override`.
 
+pub mod detour;
 pub mod enforcer;
 pub mod exceptions;
 pub mod hang_up;
 pub mod judgement;
+pub mod ladder;
 pub mod verdicts;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How a write is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
+    /// TLS: the call fails, nothing was encrypted, and the connection goes on.
+    ReturnOverride,
     /// TCP, TLS or not: the write fails with EACCES, and so does every later one on that connection.
     SkMsg,
-    /// Datagrams: the call fails with EPERM.
+    /// TLS: the process is killed before the call runs.
+    Signal,
+    /// Datagrams: the call fails with EPERM. Not to be chosen: nothing else refuses them.
+    #[serde(skip_deserializing)]
+    #[value(skip)]
     CgroupSkb,
-    /// Sockets whose packets pass neither: they are not made (EPERM). In `strict` mode.
+    /// Sockets whose packets pass neither: they are not made (EPERM). In `strict` mode; not to be chosen.
+    #[serde(skip_deserializing)]
+    #[value(skip)]
     Lsm,
 }
 
 impl Method {
     pub const fn name(self) -> &'static str {
         match self {
+            Self::ReturnOverride => "return-override",
             Self::SkMsg => "sk-msg",
+            Self::Signal => "signal",
             Self::CgroupSkb => "cgroup-skb",
             Self::Lsm => "lsm",
         }
+    }
+
+    /// Is a connection dead on which this refused a write?
+    pub const fn ends_the_connection(self) -> bool {
+        matches!(self, Self::SkMsg)
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }

@@ -66,7 +66,7 @@ pub struct Waiting {
 /// The kernel refused a write.
 #[derive(Clone, Copy, Debug)]
 pub struct Refused {
-    /// Where in the stream it began. Nothing left from there on: a refused connection is dead.
+    /// Where in the stream it began. Nothing left from there on: the connection is dead, or this is about one write only.
     pub from: u64,
     pub method: Method,
     /// A finding says what it was.
@@ -152,8 +152,13 @@ impl Flow {
             self.cookie = head.cookie;
         }
         if head.flags & flags::REFUSED != 0 {
-            let as_packet = source == Source::Udp || head.flags & flags::AS_PACKET != 0;
-            let method = if as_packet { Method::CgroupSkb } else { Method::SkMsg };
+            let method = match source {
+                Source::Udp => Method::CgroupSkb,
+                Source::Tcp if head.flags & flags::AS_PACKET != 0 => Method::CgroupSkb,
+                Source::Tcp => Method::SkMsg,
+                Source::OpenSsl | Source::GnuTls if head.flags & flags::KILLED != 0 => Method::Signal,
+                Source::OpenSsl | Source::GnuTls => Method::ReturnOverride,
+            };
             self.refused = Some(Refused { from: head.offset, method, explained: false });
         } else if source == Source::Udp {
             self.refused = None;

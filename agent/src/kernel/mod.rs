@@ -25,6 +25,12 @@ impl TaskOffsets {
     }
 }
 
+/// Does the kernel ask BPF programs what it lets pass? Where it does not, such programs load, attach, and are never called.
+pub fn has_bpf_lsm() -> bool {
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    modules.trim().split(',').any(|module| module == "bpf")
+}
+
 /// The kernel's release string, e.g. `6.1.0-42-amd64`.
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

@@ -9,11 +9,15 @@ use keymoat_detect::RuleTables;
 /// TLS connections, and threads that send datagrams, whose scans are remembered: 450 bytes each.
 const SCANS: u32 = 16_384;
 const DATAGRAM_SCANS: u32 = 4_096;
+/// Threads that write TLS at the same moment, and connections whose destination TLS probes decide by: 140 bytes each.
+const BEFORE: u32 = 2_048;
+const HOSTS: u32 = 16_384;
 
 /// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.
-pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 9] {
+pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 11] {
     // An array cannot be empty. No table has more entries than a `u32` counts: see `KernelRules`.
     let entries = |len: usize| u32::try_from(len.max(1)).unwrap_or(u32::MAX);
+    let judging = |entries| if tables.header.generation == 0 { 1 } else { entries };
     [
         ("SCAN_CLASSES", entries(tables.classes.len())),
         ("SCAN_LITERALS", entries(tables.literals.len().div_ceil(BLOCK))),
@@ -22,8 +26,10 @@ pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 9] {
         ("SCAN_TOKENS", entries(tables.tokens.len())),
         ("SCAN_CELLS", entries(tables.cells.len().div_ceil(BLOCK))),
         ("SCAN_GLUE", entries(tables.glue.len())),
-        ("TLS_SCANS", if tables.header.generation == 0 { 1 } else { SCANS }),
-        ("DATAGRAM_SCANS", if tables.header.generation == 0 { 1 } else { DATAGRAM_SCANS }),
+        ("TLS_SCANS", judging(SCANS)),
+        ("BEFORE", judging(BEFORE)),
+        ("HOSTS", judging(HOSTS)),
+        ("DATAGRAM_SCANS", judging(DATAGRAM_SCANS)),
     ]
 }
 

@@ -38,6 +38,7 @@ const SHARED: &[&str] = &[
     "CONTEXTS",
     "CONNECTIONS",
     "GATES",
+    "HOSTS",
     "KEYS",
     "TLS_SCANS",
     "REFUSED",

@@ -141,6 +141,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         let story = Story {
             rule,
             action,
+            killed: refused == Some(Method::Signal),
             verdict,
             location: &hit.location,
             comm: &process.comm,

@@ -157,6 +157,11 @@ impl Inspector {
         self.successor.as_ref().map_or_else(|| self.http1.at_message_start(), Successor::at_start)
     }
 
+    /// Would the next byte be the first of an HTTP/1 message?
+    pub fn at_http1_start(&self) -> bool {
+        self.successor.is_none() && self.http1.at_message_start()
+    }
+
     /// The stream did not begin with the next byte: whatever it is, a message may start later.
     pub fn joined_midway(&mut self) {
         self.joined = Joined::Midway;

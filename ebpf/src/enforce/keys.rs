@@ -1,7 +1,8 @@
 //! Keys that are on their way, and whether they may leave.
 
+use super::Rung;
 use crate::emit::Bytes;
-use crate::maps::{DATAGRAM_SCANS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS};
+use crate::maps::{BEFORE, DATAGRAM_SCANS, HOSTS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS};
 use crate::{
     emit,
     marks::{self, ContextKey},
@@ -10,8 +11,10 @@ use crate::{
     scan::scan,
     user_memory::UserMemory,
 };
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_map_lookup_elem, bpf_probe_read_kernel};
 use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::programs::ProbeContext;
+use core::mem::size_of;
 use keymoat_abi::{
     LossCause,
     enforce::{HostKey, RuleBits, UNJUDGED},
@@ -58,9 +61,89 @@ pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) {
         None => Outcome::Unfinished,
     };
     if outcome == Outcome::Unfinished {
-        emit::lost(LossCause::NotJudged);
-        Note { tgid, context }.refuses(UNJUDGED);
+        unjudged(tgid, context);
     }
+}
+
+/// Nobody could look for keys in what this connection was given: counted, and refused in `strict` mode.
+#[inline(always)]
+fn unjudged(tgid: u64, context: u64) {
+    emit::lost(LossCause::NotJudged);
+    Note { tgid, context }.refuses(UNJUDGED);
+}
+
+/// Refuses what is not permitted where the connection goes. Where that is not known, and where a key is permitted, the socket has
+/// the last word: the key is noted.
+#[derive(Clone, Copy)]
+struct AtItsHost {
+    tgid: u64,
+    context: u64,
+}
+
+impl Judge for AtItsHost {
+    #[inline(always)]
+    fn refuses(&self, rule: u16) -> bool {
+        if !REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
+            return false;
+        }
+        let key = ContextKey { tgid: self.tgid, context: self.context };
+        if let Some(host) = HOSTS.get_ptr(&marks::known(&key).cookie)
+            // SAFETY: a value in the map, written before any plaintext of its connection.
+            && !permitted(unsafe { &*host }).is_some_and(|rules| rules.contains(rule))
+        {
+            return true;
+        }
+        note(key, rule);
+        false
+    }
+}
+
+/// A key in plaintext, whose call was stopped.
+#[derive(Clone, Copy)]
+pub struct Stopped {
+    pub rule: u16,
+    /// It ends among so many bytes of the plaintext.
+    pub within: u64,
+}
+
+/// Looks for keys as [`find`] does; stops the call that would send one where it may not go.
+///
+/// What was stopped never happened, so the scan is put back to where it was: the next write is then looked at as the receiver
+/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (528 bytes for each write): to take it
+/// back in part would need to know what the scan changed.
+#[inline(always)]
+pub fn stop<R: Rung>(
+    ctx: &ProbeContext,
+    pid_tgid: u64,
+    context: u64,
+    buffer: u64,
+    len: u64,
+) -> Option<Stopped> {
+    let (tgid, key) = (pid_tgid >> 32, ContextKey { tgid: pid_tgid >> 32, context });
+    let (Some(flow), Some(before)) = (of(&TLS_SCANS, &key), of(&BEFORE, &pid_tgid)) else {
+        unjudged(tgid, context);
+        return None;
+    };
+    copy(before, flow);
+    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+    match scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, AtItsHost { tgid, context }) {
+        Outcome::Passed => {}
+        Outcome::Unfinished => unjudged(tgid, context),
+        Outcome::Refused { rule, within } if R::stop(ctx) => {
+            copy(flow, before);
+            return Some(Stopped { rule, within });
+        }
+        // Then the socket does.
+        Outcome::Refused { rule, .. } => note(key, rule),
+    }
+    None
+}
+
+/// Copies a scan with a helper: word by word it would be 66 of the verifier's steps each time.
+#[inline(always)]
+fn copy(to: *mut Stream, from: *const Stream) {
+    // SAFETY: both are values in maps.
+    unsafe { bpf_probe_read_kernel(to.cast(), size_of::<Stream>() as u32, from.cast()) };
 }
 
 /// The rule of a key in a datagram that may not leave; [`UNJUDGED`] if nobody could look. Datagrams go in the clear, and
@@ -115,7 +198,7 @@ fn note(key: ContextKey, rule: u16) {
     let keys = unsafe { &mut *keys };
     if keys.time_ns.wrapping_add(LIFETIME_NS) < now {
         keys.rules = RuleBits::default();
-        keys.offset = marks::sent(&key);
+        keys.offset = marks::known(&key).sent;
     }
     keys.rules.insert(rule);
     keys.time_ns = now;
@@ -126,6 +209,15 @@ pub struct Refused {
     pub rule: u16,
     /// Where in the plaintext its write began.
     pub offset: u64,
+}
+
+/// The connection with this cookie goes to `host`: TLS probes may decide by it.
+#[inline(always)]
+pub fn goes_to(cookie: u64, host: &HostKey) {
+    // 0: it was not tracked. What has no entry here is left to the socket.
+    if cookie != 0 {
+        let _ = HOSTS.insert(&cookie, host, 0);
+    }
 }
 
 /// The socket that goes to `host` is about to carry what this TLS connection was given: takes its keys, and says which of

@@ -4,6 +4,7 @@
 //! A refusal sticks: the kernel refuses every later write on that socket too (EACCES), without asking again.
 
 use super::{
+    Rung, SHOWN, SHOWN_BEFORE,
     keys::{self, Everywhere},
     sni, strict,
 };
@@ -22,7 +23,7 @@ use aya_ebpf::{
         bpf_get_current_pid_tgid, bpf_loop, bpf_msg_pull_data, bpf_probe_read_kernel, bpf_sk_storage_get,
     },
     macros::sk_msg,
-    programs::{SkMsgContext, SockOpsContext},
+    programs::{ProbeContext, SkMsgContext, SockOpsContext},
 };
 use core::ffi::c_void;
 use keymoat_abi::{FlowState, LossCause, Source, Tuple, Why, enforce::Gate, event::flags, state::kind};
@@ -30,9 +31,20 @@ use keymoat_abi::{FlowState, LossCause, Source, Tuple, Why, enforce::Gate, event
 const CREATE: u64 = 1; // BPF_SK_STORAGE_GET_F_CREATE
 /// TLS records of one message among which the first one of a connection's plaintext is looked for.
 const RECORDS: u32 = 8;
-/// Bytes of a refused message that the agent is shown, and how many of them come before the end of the key.
-const SHOWN: u64 = 64 * 1024;
-const SHOWN_BEFORE: u64 = 48 * 1024;
+
+/// The TLS probe leaves the word to the socket.
+pub struct SkMsg;
+
+impl Rung for SkMsg {
+    const JUDGES: bool = true;
+    const STOPS: bool = false;
+    const STOPPED: u8 = 0;
+
+    #[inline(always)]
+    fn stop(_ctx: &ProbeContext) -> bool {
+        false
+    }
+}
 
 /// Has the writes on a connection judged from now on.
 #[inline(always)]
@@ -110,6 +122,7 @@ impl Message {
                 Some(record) if record.is_client_hello() => {
                     gate.kind = kind::TLS;
                     sni::read(self.data, self.len, &mut gate.host);
+                    keys::goes_to(state.cookie, &gate.host);
                     marks::take_greeting(state, &ends(ctx.msg).tuple(state.flags), self.pid_tgid);
                     return false;
                 }

@@ -58,6 +58,11 @@ impl Options {
         Self::default().arg("--mode").arg("block")
     }
 
+    /// TLS writes that carry keys are stopped by this method.
+    pub fn stopping(method: &str) -> Self {
+        Self::blocking().arg("--enforcement").arg(method)
+    }
+
     pub fn include_loopback(self) -> Self {
         self.arg("--include-loopback")
     }
@@ -149,6 +154,15 @@ impl Agent {
         let agent = Self { pid, options: options.clone(), log, sentinels: Server::sink() };
         agent.wait(env::seconds(30.0), |said| said.ready()).unwrap_or_else(|why| panic!("not ready: {why}"));
         agent
+    }
+
+    /// What refuses a write on a channel of this kind.
+    pub fn method(&self, kind: &str) -> String {
+        match kind {
+            "udp" => "cgroup-skb".to_owned(),
+            "tcp" => "sk-msg".to_owned(),
+            _ => self.ready().enforcement.expect("an agent that blocks names its method"),
+        }
     }
 
     pub fn ready(&self) -> Ready {

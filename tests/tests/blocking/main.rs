@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test asserts by panicking")]
 
 mod clients;
+mod ladder;
 mod life;
 mod right_connection;
 mod strict;

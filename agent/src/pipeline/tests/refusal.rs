@@ -116,3 +116,65 @@ fn a_refusal_that_nothing_explains_is_counted() {
     assert_eq!(outcomes(&rig), []);
     assert_eq!(rig.counters.snapshot().get("refused-unexplained"), Some(&1));
 }
+
+/// A TLS call that was stopped: its bytes are shown, and count for nothing.
+fn stop(rig: &mut Rig, conn: &Conn, flag: u8, bytes: &str) {
+    rig.write_in(&mut conn.clone(), flags::REFUSED | flag, bytes.as_bytes(), usize::MAX);
+}
+
+#[test]
+fn a_call_that_was_stopped_is_blocked_and_its_connection_goes_on() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    stop(&mut rig, &conn, 0, &request(1));
+    assert_eq!(outcomes(&rig), [blocked("return-override")]);
+    rig.write(&mut conn, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    stop(&mut rig, &conn, 0, &request(2));
+    let found = rig.findings();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].action, found[0].channel.location.as_str()), (Action::Blocked, "header:x-api-key"));
+    rig.write(&mut conn, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    rig.pass(1000);
+    assert_eq!(outcomes(&rig), []);
+    assert_eq!(ended.try_iter().count(), 0, "nothing is hung up");
+    assert_eq!(rig.lost(Cause::FlowGap), 0);
+    assert_eq!(rig.lost(Cause::RefusedUnexplained), 0);
+}
+
+#[test]
+fn what_left_before_a_call_that_was_stopped_is_not_blocked_by_it() {
+    let (mut rig, _ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    stop(&mut rig, &conn, 0, &request(2));
+    assert_eq!(outcomes(&rig), [blocked("return-override")]);
+    rig.pass(1000);
+    assert_eq!(outcomes(&rig), [(Action::Late, None)]);
+}
+
+#[test]
+fn a_key_that_began_in_an_earlier_call_is_found_in_the_one_that_was_stopped() {
+    let (mut rig, _ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    let text = request(1);
+    let (head, tail) = text.split_at(text.len() - 20);
+    rig.write(&mut conn, head);
+    stop(&mut rig, &conn, 0, tail);
+    assert_eq!(outcomes(&rig), [blocked("return-override")]);
+    // The program ends the message otherwise.
+    rig.write(&mut conn, "\r\n\r\n");
+    rig.write(&mut conn, request(2));
+    rig.pass(1000);
+    assert_eq!(outcomes(&rig), [(Action::Late, None)]);
+}
+
+#[test]
+fn a_process_that_was_killed_is_said_to_be() {
+    let (mut rig, ended) = blocking();
+    let conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    stop(&mut rig, &conn, flags::KILLED, &request(1));
+    let finding = rig.findings().remove(0);
+    assert_eq!((finding.action, finding.enforcement), blocked("signal"));
+    assert!(finding.explanation.contains("was killed"), "{}", finding.explanation);
+    assert_eq!(ended.try_iter().count(), 0);
+}

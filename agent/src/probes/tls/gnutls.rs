@@ -3,11 +3,12 @@
 use super::{ProbeSpec, Role, TlsLibrary};
 
 const fn spec(symbol: &'static str, program: &'static str, role: Role) -> ProbeSpec {
-    ProbeSpec { library: TlsLibrary::GnuTls, symbol, program, role }
+    ProbeSpec { library: TlsLibrary::GnuTls, symbol, program, role, fails_as: None }
 }
 
+/// No record has room for 0 bytes: GNUTLS_E_INVALID_REQUEST.
 const fn send(symbol: &'static str) -> ProbeSpec {
-    spec(symbol, "gnutls_send", Role::Write)
+    ProbeSpec { fails_as: Some("gnutls_record_set_max_size"), ..spec(symbol, "gnutls_send", Role::Write) }
 }
 
 // gnutls_record_send tail-calls gnutls_record_send2 in newer versions; the kernel program knows the second

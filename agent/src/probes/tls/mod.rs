@@ -18,6 +18,9 @@ pub struct ProbeSpec {
     /// Name of the program in the kernel object.
     pub program: &'static str,
     pub role: Role,
+    /// Called with the same connection, 0 and -1, this function of the same library fails, changes nothing, and gives back what
+    /// the probed one gives back when it fails.
+    pub fails_as: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -50,6 +53,14 @@ impl fmt::Display for TlsLibrary {
 
 pub fn specs() -> impl Iterator<Item = &'static ProbeSpec> {
     TABLES.iter().copied().flatten()
+}
+
+/// Every name that is looked for in a file.
+pub fn symbols() -> impl Iterator<Item = &'static str> {
+    let mut names: Vec<_> = specs().flat_map(|spec| [Some(spec.symbol), spec.fails_as]).flatten().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter()
 }
 
 #[cfg(test)]

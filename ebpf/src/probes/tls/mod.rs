@@ -7,12 +7,15 @@ pub mod gnutls;
 pub mod openssl;
 
 use crate::{
+    bounds::at_most,
     emit::{self, Write},
-    enforce::{self, keys},
-    marks, task,
+    enforce::{self, Rung, SHOWN, SHOWN_BEFORE, keys},
+    marks::{self, ContextKey},
+    task,
     user_memory::UserMemory,
 };
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use aya_ebpf::programs::ProbeContext;
 use keymoat_abi::{Source, Tuple, event::flags};
 
 /// A handshake of the TLS connection object at `context` begins or goes on.
@@ -25,33 +28,62 @@ fn handshake(context: u64) {
     }
 }
 
-/// `len` bytes at `buffer` were handed to the TLS connection object at `context`. Of one write, `FULL` records of full size
-/// are captured before the last one. `JUDGED`: keys in it are noted, for the socket to refuse its records.
+/// The TLS connection object at `context` is made ready for a client's handshake.
 #[inline(always)]
-fn plaintext<const FULL: u32, const JUDGED: bool>(source: Source, context: u64, buffer: u64, len: u64) {
+fn ready(context: u64) {
+    // SAFETY: no arguments.
+    let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
+    if context != 0 && !task::is_agent(pid_tgid) {
+        marks::intend(pid_tgid, context);
+    }
+}
+
+/// `len` bytes at `buffer` are handed to the TLS connection object at `context`. Of one write, `FULL` records of full size
+/// are captured before the last one.
+#[inline(always)]
+fn plaintext<const FULL: u32, R: Rung>(
+    ctx: &ProbeContext,
+    source: Source,
+    context: u64,
+    buffer: u64,
+    len: u64,
+) {
     // SAFETY: no arguments.
     let (pid_tgid, uid) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid() as u32) };
-    if len == 0 || buffer == 0 || task::is_agent(pid_tgid) || JUDGED && !enforce::is_active() {
+    if len == 0 || buffer == 0 || task::is_agent(pid_tgid) || R::JUDGES && !enforce::is_active() {
         return;
     }
     // First, while there is one state of the program: each one that reaches the scan would be verified with it.
-    if JUDGED {
+    let stopped = if R::STOPS { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
+    if R::JUDGES && !R::STOPS {
         keys::find(pid_tgid >> 32, context, buffer, len);
     }
-    let known = marks::advance(pid_tgid, context, len);
-    let retry = marks::add(pid_tgid, context, buffer, len, known.cookie == 0);
+    let (known, flags, from) = match &stopped {
+        // It never happened: neither is it counted, nor will a socket take it.
+        Some(stopped) => {
+            let known = marks::known(&ContextKey { tgid: pid_tgid >> 32, context });
+            (known, R::STOPPED, stopped.within.saturating_sub(SHOWN_BEFORE))
+        }
+        None => {
+            let known = marks::advance(pid_tgid, context, len);
+            let retry = marks::add(pid_tgid, context, buffer, len, known.cookie == 0);
+            (known, if retry { flags::MAYBE_RETRY } else { 0 }, 0)
+        }
+    };
+    let left = len.wrapping_sub(from);
+    let shown = if stopped.is_some() { at_most(left, SHOWN) } else { left };
     let write = Write {
         source,
-        rule: 0,
-        flags: if retry { flags::MAYBE_RETRY } else { 0 },
-        total: len,
-        readable: len,
-        offset: known.sent,
+        rule: stopped.map_or(0, |stopped| stopped.rule),
+        flags,
+        total: shown,
+        readable: shown,
+        offset: known.sent.wrapping_add(from),
         cookie: known.cookie,
         context,
         pid_tgid,
         uid,
         tuple: Tuple::UNKNOWN,
     };
-    emit::write(&write, UserMemory::<FULL>(buffer));
+    emit::write(&write, UserMemory::<FULL>(buffer.wrapping_add(from)));
 }

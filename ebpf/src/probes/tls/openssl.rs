@@ -1,7 +1,8 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
-use super::{handshake, plaintext};
+use super::{handshake, plaintext, ready};
 use crate::emit;
+use crate::enforce::{LookOn, Rung, return_override::ReturnOverride, signal::Signal, sk_msg::SkMsg};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::{LossCause, Source};
 
@@ -11,14 +12,28 @@ const FULL_RECORDS: u32 = 16;
 /// `int SSL_write(SSL *ssl, const void *buf, int num)`
 #[uprobe]
 pub fn openssl_write(ctx: ProbeContext) -> u32 {
-    write::<false>(&ctx, int);
+    write::<LookOn>(&ctx, int);
     0
 }
 
-/// As [`openssl_write`].
+/// As [`openssl_write`]; the socket refuses.
 #[uprobe]
 pub fn openssl_write_judged(ctx: ProbeContext) -> u32 {
-    write::<true>(&ctx, int);
+    write::<SkMsg>(&ctx, int);
+    0
+}
+
+/// As [`openssl_write`]; the call fails.
+#[uprobe]
+pub fn openssl_write_override(ctx: ProbeContext) -> u32 {
+    write::<ReturnOverride>(&ctx, int);
+    0
+}
+
+/// As [`openssl_write`]; the process is killed.
+#[uprobe]
+pub fn openssl_write_signal(ctx: ProbeContext) -> u32 {
+    write::<Signal>(&ctx, int);
     0
 }
 
@@ -26,14 +41,28 @@ pub fn openssl_write_judged(ctx: ProbeContext) -> u32 {
 /// `SSL_write_early_data`, which differ after the third argument.
 #[uprobe]
 pub fn openssl_write_ex(ctx: ProbeContext) -> u32 {
-    write::<false>(&ctx, |length| length);
+    write::<LookOn>(&ctx, |length| length);
     0
 }
 
-/// As [`openssl_write_ex`].
+/// As [`openssl_write_ex`]; the socket refuses.
 #[uprobe]
 pub fn openssl_write_ex_judged(ctx: ProbeContext) -> u32 {
-    write::<true>(&ctx, |length| length);
+    write::<SkMsg>(&ctx, |length| length);
+    0
+}
+
+/// As [`openssl_write_ex`]; the call fails.
+#[uprobe]
+pub fn openssl_write_ex_override(ctx: ProbeContext) -> u32 {
+    write::<ReturnOverride>(&ctx, |length| length);
+    0
+}
+
+/// As [`openssl_write_ex`]; the process is killed.
+#[uprobe]
+pub fn openssl_write_ex_signal(ctx: ProbeContext) -> u32 {
+    write::<Signal>(&ctx, |length| length);
     0
 }
 
@@ -41,6 +70,13 @@ pub fn openssl_write_ex_judged(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn openssl_handshake(ctx: ProbeContext) -> u32 {
     ctx.arg::<u64>(0).into_iter().for_each(handshake);
+    0
+}
+
+/// `void SSL_set_connect_state(SSL *s)`, which `SSL_connect` calls, and programs that have the handshake done by their first read.
+#[uprobe]
+pub fn openssl_ready(ctx: ProbeContext) -> u32 {
+    ctx.arg::<u64>(0).into_iter().for_each(ready);
     0
 }
 
@@ -59,10 +95,10 @@ fn int(register: u64) -> u64 {
 }
 
 #[inline(always)]
-fn write<const JUDGED: bool>(ctx: &ProbeContext, length: impl Fn(u64) -> u64) {
+fn write<R: Rung>(ctx: &ProbeContext, length: impl Fn(u64) -> u64) {
     let (Some(ssl), Some(buffer), Some(len)) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1), ctx.arg::<u64>(2))
     else {
         return;
     };
-    plaintext::<FULL_RECORDS, JUDGED>(Source::OpenSsl, ssl, buffer, length(len));
+    plaintext::<FULL_RECORDS, R>(ctx, Source::OpenSsl, ssl, buffer, length(len));
 }
