@@ -25,6 +25,7 @@ pub mod record;
 pub mod script;
 pub mod server;
 pub mod tables;
+pub mod threat_model;
 
 pub use agent::{Agent, Options};
 pub use child::{Client, Finished};

@@ -3,6 +3,7 @@
 mod git;
 mod http;
 mod http2;
+mod listeners;
 mod websocket;
 
 use crate::{env, net::Net, pki};
@@ -12,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running server and what it received. It lives until the process ends.
 #[derive(Debug)]
@@ -86,7 +87,23 @@ impl Server {
 
     /// Takes whatever comes and never answers.
     pub fn sink() -> Self {
-        Self::away(|stream, inbox, from| serve_sink(stream, inbox, from))
+        Self::away(serve_sink)
+    }
+
+    /// The same, over MPTCP with who speaks it.
+    pub fn mptcp_sink() -> Self {
+        Self::tcp(listeners::mptcp, Net::shared().v4, serve_sink)
+    }
+
+    /// A sink that takes the data in a SYN.
+    pub fn fast_open_sink() -> Self {
+        Self::tcp(listeners::fast_open, Net::shared().v4, serve_sink)
+    }
+
+    /// A sink that lets its first client wait for the connection.
+    pub fn slow_to_connect_sink() -> Self {
+        // The stimulus: until then nobody is let in.
+        Self::tcp_after(env::seconds(0.3), listeners::full, Net::shared().v4, serve_sink)
     }
 
     /// Reads late, until a line `end` or the end, and answers `ok` later still: a client that blocks, blocks.
@@ -136,10 +153,15 @@ impl Server {
     }
 
     fn tcp(listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        Self::tcp_after(Duration::ZERO, listen, ip, serve)
+    }
+
+    fn tcp_after(delay: Duration, listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
         let (listener, port) = on_own_port(listen, TcpListener::local_addr);
         let inbox = Arc::<Inbox>::default();
         let theirs = Arc::clone(&inbox);
         thread::spawn(move || {
+            thread::sleep(delay);
             while let Ok((stream, from)) = listener.accept() {
                 let inbox = Arc::clone(&theirs);
                 thread::spawn(move || {
@@ -242,7 +264,7 @@ fn accept_tls(stream: TcpStream) -> Option<StreamOwned<ServerConnection, TcpStre
     Some(StreamOwned::new(ServerConnection::new(pki::server()).ok()?, stream))
 }
 
-fn serve_sink(mut stream: impl Read, inbox: &Inbox, from: SocketAddr) {
+fn serve_sink(mut stream: impl Read, inbox: &Arc<Inbox>, from: SocketAddr) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         inbox.append(from, &buffer[..length]);

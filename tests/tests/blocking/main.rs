@@ -7,4 +7,5 @@
 mod clients;
 mod life;
 mod right_connection;
+mod ways_out;
 mod writes;

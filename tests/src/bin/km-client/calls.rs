@@ -1,6 +1,6 @@
 //! One function per system call that sends.
 
-use crate::uring;
+use crate::{connect, uring};
 use rustix::fs::sendfile as file_to;
 use rustix::io::{write as write_to, writev as writev_to};
 use rustix::net::{self as socket, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
@@ -33,6 +33,10 @@ const CALLS: &[(&str, Call)] = &[
     ("uring-send", uring::send),
     ("uring-write", uring::write),
     ("uring-sendmsg", uring::sendmsg),
+    ("uring-send-zc", uring::send_zc),
+    ("uring-sqpoll", uring::send_by_kernel_thread),
+    ("more", more),
+    ("fastopen", fast_open),
 ];
 
 pub fn find(name: &str) -> io::Result<Call> {
@@ -118,18 +122,26 @@ fn vmsplice(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
 
 /// The buffers stay alive until the server has closed, which is after every completion.
 fn zerocopy(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let size = size_of_val(&on) as libc::socklen_t;
-    let socket = target.socket.as_raw_fd();
-    // SAFETY: the pointer and size describe `on`, which lives through the call.
-    let set = unsafe {
-        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, (&raw const on).cast(), size)
-    };
-    if set != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    connect::set(&target.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY)?;
     let flag = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
     each(buffers, |rest| Ok(socket::send(target.socket, rest, flag)?))
+}
+
+/// The kernel is told with every buffer but the last that more comes.
+fn more(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let Some((last, before)) = buffers.split_last() else { return Ok(()) };
+    each(before, |rest| Ok(socket::send(target.socket, rest, SendFlags::MORE)?))?;
+    send(target, std::slice::from_ref(last))
+}
+
+/// The first buffer goes out with the SYN.
+fn fast_open(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let (Some((first, after)), Some(address)) = (buffers.split_first(), target.address) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flag = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
+    whole(socket::sendto(target.socket, first, flag, &address)?, std::slice::from_ref(first))?;
+    send(target, after)
 }
 
 /// Repeats a call until every byte of every buffer is sent.
