@@ -11,6 +11,7 @@ use rustls::{ServerConnection, StreamOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +38,9 @@ struct Inbox {
     /// Everything that HTTP/1.1 connections sent, requests that never became whole too.
     raw: Mutex<BTreeMap<SocketAddr, Vec<u8>>>,
     more: Condvar,
+    /// What is received is counted, and not kept.
+    only_counts: bool,
+    count: AtomicUsize,
 }
 
 /// A socket on a port that no other server of this process has, in either protocol or network: a finding's port then
@@ -83,6 +87,16 @@ impl Server {
     /// HTTP/1.1 in the clear.
     pub fn http() -> Self {
         Self::away(|stream, inbox, from| http::serve(stream, inbox, from, http::ok))
+    }
+
+    /// HTTP/1.1 in the clear; requests are counted and not kept.
+    pub fn http_that_counts() -> Self {
+        Self::counting(|stream, inbox, from| http::serve(stream, inbox, from, http::ok))
+    }
+
+    /// The same over TLS.
+    pub fn https_that_counts() -> Self {
+        Self::counting(|stream, inbox, from| serve_tls(stream, inbox, from, http::ok))
     }
 
     /// Takes whatever comes and never answers.
@@ -157,8 +171,23 @@ impl Server {
     }
 
     fn tcp_after(delay: Duration, listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        Self::tcp_into(Inbox::default(), delay, listen, ip, serve)
+    }
+
+    fn counting(serve: Serve) -> Self {
+        let inbox = Inbox { only_counts: true, ..Inbox::default() };
+        Self::tcp_into(inbox, Duration::ZERO, || Net::shared().listen(), Net::shared().v4, serve)
+    }
+
+    fn tcp_into(
+        inbox: Inbox,
+        delay: Duration,
+        listen: impl Fn() -> TcpListener,
+        ip: Ipv4Addr,
+        serve: Serve,
+    ) -> Self {
         let (listener, port) = on_own_port(listen, TcpListener::local_addr);
-        let inbox = Arc::<Inbox>::default();
+        let inbox = Arc::new(inbox);
         let theirs = Arc::clone(&inbox);
         thread::spawn(move || {
             thread::sleep(delay);
@@ -191,6 +220,11 @@ impl Server {
         })
     }
 
+    /// How many requests (datagrams, messages) came so far.
+    pub fn count(&self) -> usize {
+        self.inbox.count.load(Ordering::Relaxed)
+    }
+
     /// Everything received so far.
     pub fn received(&self) -> Vec<Received> {
         self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -216,11 +250,18 @@ impl Server {
 
 impl Inbox {
     fn read(&self, from: SocketAddr, bytes: &[u8]) {
+        if self.only_counts {
+            return;
+        }
         let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
         raw.entry(from).or_default().extend_from_slice(bytes);
     }
 
     fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if self.only_counts {
+            return;
+        }
         self.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { from, bytes });
         self.more.notify_all();
     }

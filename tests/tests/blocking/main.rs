@@ -4,8 +4,10 @@
 
 #![allow(clippy::expect_used, reason = "a test asserts by panicking")]
 
+mod benign;
 mod clients;
 mod life;
+mod race;
 mod right_connection;
 mod ways_out;
 mod writes;

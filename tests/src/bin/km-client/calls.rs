@@ -1,6 +1,7 @@
 //! One function per system call that sends.
 
 use crate::{connect, uring};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::sendfile as file_to;
 use rustix::io::{write as write_to, writev as writev_to};
 use rustix::net::{self as socket, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
@@ -37,6 +38,8 @@ const CALLS: &[(&str, Call)] = &[
     ("uring-sqpoll", uring::send_by_kernel_thread),
     ("more", more),
     ("fastopen", fast_open),
+    ("after-full", after_full),
+    ("after-no-memory", after_no_memory),
 ];
 
 pub fn find(name: &str) -> io::Result<Call> {
@@ -142,6 +145,23 @@ fn fast_open(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
     let flag = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
     whole(socket::sendto(target.socket, first, flag, &address)?, std::slice::from_ref(first))?;
     send(target, after)
+}
+
+/// Fills the socket's buffer until the kernel takes no more, does so in the middle of a write, and goes on when there is room.
+fn after_full(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(target.socket, true)?;
+    while write_to(target.socket, &[b'.'; 1 << 20]).is_ok() {}
+    rustix::event::poll(&mut [PollFd::new(&target.socket, PollFlags::OUT)], None)?;
+    write(target, buffers)?;
+    Ok(rustix::io::ioctl_fionbio(target.socket, false)?)
+}
+
+/// Sends without a copy until the kernel has no memory for more completions, takes them, and goes on.
+fn after_no_memory(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    connect::set(&target.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY)?;
+    let flag = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    while socket::send(target.socket, b"filling\n", flag).is_ok() {}
+    write(target, buffers)
 }
 
 /// Repeats a call until every byte of every buffer is sent.

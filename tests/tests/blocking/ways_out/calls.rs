@@ -10,6 +10,8 @@ const IN_SYN: &str = "the bytes leave before there is a connection, and only con
     it off (`net.ipv4.tcp_fastopen=0`)";
 const WAITS: &str = "the call began before there was a connection, and stays with the program it began with; packets are seen. To do: \
     rotate the key. Judging the first packets of a connection would close this";
+const NOT_ASKED: &str = "when the kernel fails to send a message that was judged, it keeps the verdict for the next one and does not \
+    ask about that; packets are seen. To do: rotate the key. Judging packets too would close this";
 const NO_ZERO_COPY: &str = "the kernel has no such call for a connection that is judged: EOPNOTSUPP, with a key or without. Programs \
     fall back to another";
 const OTHER_SOCKET: &str = "MPTCP writes past the TCP sockets below it; packets are seen. To do: turn MPTCP off \
@@ -115,6 +117,13 @@ fn sockets() -> Vec<Way> {
             "early-write",
             Server::slow_to_connect_sink,
             late(WAITS),
+        ),
+        way("a write after one for which there was no room", "after-full", Server::late, late(NOT_ASKED)),
+        way(
+            "a write after one for which there was no memory (`MSG_ZEROCOPY`)",
+            "after-no-memory",
+            Server::late,
+            late(NOT_ASKED),
         ),
         way("MPTCP", "mptcp-write", Server::mptcp_sink, late(OTHER_SOCKET)),
         way("MPTCP to a server without", "mptcp-write", Server::sink, late(OTHER_SOCKET)),

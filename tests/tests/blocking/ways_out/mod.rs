@@ -83,6 +83,7 @@ fn one(
     agent.settle();
     let findings = agent.findings_of(&key);
     agent.assert_silent_about(&key);
-    assert!(findings.iter().all(|it| it.action == "late"), "a key that left, and nobody calls it late");
+    let actions: Vec<_> = findings.iter().map(|it| it.action.as_str()).collect();
+    assert!(actions.iter().all(|it| *it == "late"), "a key that left, and nobody calls it late: {actions:?}");
     if findings.is_empty() { Outcome::NotSeen } else { Outcome::Late }
 }
