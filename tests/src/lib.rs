@@ -19,6 +19,7 @@ pub mod env;
 pub mod expect;
 pub mod key;
 pub mod net;
+pub mod nginx;
 pub mod pki;
 pub mod programs;
 pub mod record;

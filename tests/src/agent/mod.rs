@@ -298,6 +298,30 @@ impl Agent {
             .unwrap_or_else(|why| panic!("{cause} did not grow: {why}{}", self.report()));
     }
 
+    /// Waits until each of `sent` datagrams of a process was found something in, or counted as lost for this reason since
+    /// `before`. Gives how many were which.
+    pub fn expect_accounted(
+        &self,
+        pid: u32,
+        sent: usize,
+        cause: &str,
+        before: &BTreeMap<String, u64>,
+    ) -> (usize, u64) {
+        let counts = |said: &Said| {
+            let found = said.findings().filter(|finding| finding.process.pid == pid).count();
+            let total = |losses: &BTreeMap<String, u64>| losses.get(cause).copied().unwrap_or_default();
+            (found, total(&said.losses()) - total(before))
+        };
+        let all = |said: &Said| {
+            let (found, lost) = counts(said);
+            (found + lost as usize >= sent).then_some((found, lost))
+        };
+        self.wait(env::seconds(30.0), all).unwrap_or_else(|why| {
+            let (found, lost) = counts(&self.log.said());
+            panic!("{sent} sent, {found} found, {lost} counted as {cause}: {why}{}", self.report())
+        })
+    }
+
     /// Waits until the agent told the person who started it this, on standard error.
     pub fn expect_message(&self, wanted: &str) {
         let told = |said: &Said| contains(&said.stderr, wanted.as_bytes()).then_some(());
@@ -378,6 +402,14 @@ impl Agent {
             let _infallible = writeln!(text, "  {component} is {status}: {message}");
         }
         text + &said.last_words()
+    }
+}
+
+impl Own {
+    /// Starts another one with the same settings in place of this one, which has ended. No other test comes in between.
+    pub fn start_again(&mut self) {
+        assert!(!self.agent.is_running(), "two agents at a time");
+        self.agent = Agent::start(&self.agent.options.clone(), || ());
     }
 }
 

@@ -225,6 +225,13 @@ impl Server {
         self.inbox.count.load(Ordering::Relaxed)
     }
 
+    /// Waits until more has come than by now.
+    pub fn wait_for_more(&self) {
+        let before = self.count();
+        let more = |_: &[Received]| (self.count() > before).then_some(());
+        assert!(self.inbox.wait(more).is_ok(), "nothing came on port {} any more", self.port);
+    }
+
     /// Everything received so far.
     pub fn received(&self) -> Vec<Received> {
         self.inbox.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -259,11 +266,14 @@ impl Inbox {
 
     fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        if self.only_counts {
-            return;
+        if !self.only_counts {
+            self.keep(Received { from, bytes });
         }
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { from, bytes });
         self.more.notify_all();
+    }
+
+    fn keep(&self, one: Received) {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(one);
     }
 
     /// Adds to what this connection sent before.

@@ -6,7 +6,10 @@
 
 mod benign;
 mod clients;
+mod comings_and_goings;
+mod everyday;
 mod life;
+mod overload;
 mod race;
 mod right_connection;
 mod ways_out;
