@@ -26,7 +26,7 @@ def load():
                 served.append(1)
             connection.close()
             # Fifty threads that never pause would leave nothing to the others.
-            done.wait(1)
+            done.wait(3)
         except Exception as error:
             failed.append(repr(error))
 

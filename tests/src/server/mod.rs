@@ -196,6 +196,8 @@ impl Server {
                 thread::spawn(move || {
                     // A client that dies in the middle must not leave a thread behind for ever.
                     drop(stream.set_read_timeout(Some(env::seconds(60.0))));
+                    // Answers to pipelined requests must not wait for each other's acknowledgements.
+                    drop(stream.set_nodelay(true));
                     serve(stream, &inbox, from);
                 });
             }

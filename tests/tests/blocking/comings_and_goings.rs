@@ -14,7 +14,7 @@ fn busy_programs_outlive_agents() {
     command.arg(program("tls_load.py")).args(named(&server)).arg(authority()).arg(THREADS.to_string());
     let mut load = Client::start(command);
     load.wait_line("started");
-    let agents = env::count(3, 200);
+    let agents = env::count(2, 200);
     for number in 1..=agents {
         refuses(&agent);
         server.wait_for_more();

@@ -19,7 +19,7 @@ pub(super) fn ways() -> Vec<Way> {
         way("over two writes, at every place", |agent| plain(agent, "write", &pairs())),
         way("over two `MSG_MORE` sends, at every place", |agent| plain(agent, "more", &pairs())),
         way("over three writes", |agent| plain(agent, "write", &triples())),
-        way("over two TLS writes", tls),
+        way("over two TLS writes, at every place", tls),
     ]
 }
 
