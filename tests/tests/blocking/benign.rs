@@ -73,8 +73,14 @@ fn and_over_tls() {
 fn keys_on_their_way_home() {
     let agent = Agent::shared_as(&Options::blocking());
     let (server, key) = (Server::https_that_counts(), FakeKey::anthropic());
+    let before = agent.losses();
     all_are_served("tls", &server, pki::ANTHROPIC, env::count(5_000, 50_000), Some(&key));
     agent.settle();
-    let actions: Vec<_> = agent.findings_of(&key).into_iter().map(|it| it.action).collect();
-    assert!(!actions.is_empty() && actions.iter().all(|it| it == "allowed"), "{actions:?}");
+    let findings = agent.findings_of(&key);
+    assert!(!findings.is_empty());
+    // Where the agent misses bytes it no longer knows a header from a body. It says so.
+    let misses = agent.losses() != before;
+    let wrong = findings.iter().filter(|it| it.action != "allowed" && !(misses && it.action == "late"));
+    let wrong: Vec<_> = wrong.map(|it| it.facts()).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}\n{:?}", agent.losses());
 }
