@@ -57,7 +57,7 @@ fn all_are_served(kind: &str, server: &Server, name: &str, requests: usize, key:
 fn a_million_requests_in_the_clear() {
     let agent = Agent::shared_as(&Options::blocking());
     let server = Server::http_that_counts();
-    let pid = all_are_served("plain", &server, pki::HOST, env::count(20_000, 850_000), None);
+    let pid = all_are_served("plain", &server, pki::HOST, env::count(5_000, 850_000), None);
     agent.assert_clean(&server, pid);
 }
 
@@ -65,7 +65,7 @@ fn a_million_requests_in_the_clear() {
 fn and_over_tls() {
     let agent = Agent::shared_as(&Options::blocking());
     let server = Server::https_that_counts();
-    let pid = all_are_served("tls", &server, pki::HOST, env::count(10_000, 150_000), None);
+    let pid = all_are_served("tls", &server, pki::HOST, env::count(5_000, 150_000), None);
     agent.assert_clean(&server, pid);
 }
 
@@ -74,7 +74,7 @@ fn keys_on_their_way_home() {
     let agent = Agent::shared_as(&Options::blocking());
     let (server, key) = (Server::https_that_counts(), FakeKey::anthropic());
     let before = agent.losses();
-    all_are_served("tls", &server, pki::ANTHROPIC, env::count(5_000, 50_000), Some(&key));
+    all_are_served("tls", &server, pki::ANTHROPIC, env::count(2_000, 50_000), Some(&key));
     agent.settle();
     let findings = agent.findings_of(&key);
     assert!(!findings.is_empty());

@@ -29,7 +29,7 @@ fn pairs() -> Vec<Vec<usize>> {
 }
 
 fn triples() -> Vec<Vec<usize>> {
-    let step = env::count(5, 1);
+    let step = env::count(10, 1);
     (1..LENGTH)
         .step_by(step)
         .flat_map(|first| (first + 1..LENGTH).map(move |second| vec![first, second]))
