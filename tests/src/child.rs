@@ -6,6 +6,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+/// Seconds that a client has.
+const PATIENCE: f64 = 30.0;
+
 /// A client that ended.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -38,6 +41,11 @@ impl Client {
     /// Runs a client that needs no input; it must succeed.
     pub fn run(command: Command) -> Finished {
         Self::start(command).finish()
+    }
+
+    /// The same for one that takes long: so many seconds, and not less than any other.
+    pub fn run_within(command: Command, seconds: f64) -> Finished {
+        Self::start(command).finish_within(env::seconds(seconds.max(PATIENCE)))
     }
 
     /// Runs a client with `input` on its standard input; it must succeed.
@@ -75,18 +83,26 @@ impl Client {
 
     /// Closes its input and waits; it must succeed.
     pub fn finish(self) -> Finished {
+        self.finish_within(env::seconds(PATIENCE))
+    }
+
+    fn finish_within(self, limit: Duration) -> Finished {
         let name = self.name.clone();
-        let finished = self.end();
+        let finished = self.end_within(limit);
         let Finished { status, stdout, stderr, .. } = &finished;
         assert!(status.success(), "{name} failed with {status}\n{stdout}\n{stderr}");
         finished
     }
 
     /// Closes its input and waits, whatever the outcome.
-    pub fn end(mut self) -> Finished {
+    pub fn end(self) -> Finished {
+        self.end_within(env::seconds(PATIENCE))
+    }
+
+    fn end_within(mut self, limit: Duration) -> Finished {
         drop(self.stdin.take());
         let stdout = self.stdout.take().map(|pipe| thread::spawn(move || read_all(pipe)));
-        let status = wait(&mut self.child, env::seconds(30.0));
+        let status = wait(&mut self.child, limit);
         let text = |thread: Option<JoinHandle<String>>| {
             thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
         };

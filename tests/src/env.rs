@@ -31,6 +31,11 @@ pub fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds * slow())
 }
 
+/// How often something is done: `long` times in a run of its own (`KEYMOAT_TEST_LONG=1`), `short` in every other.
+pub fn count(short: usize, long: usize) -> usize {
+    if env::var_os("KEYMOAT_TEST_LONG").is_some_and(|value| value == "1") { long } else { short }
+}
+
 /// The path of a program real users have. A missing one fails the test: a skipped test looks like a passed one.
 pub fn tool(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -19,12 +19,14 @@ pub mod env;
 pub mod expect;
 pub mod key;
 pub mod net;
+pub mod nginx;
 pub mod pki;
 pub mod programs;
 pub mod record;
 pub mod script;
 pub mod server;
 pub mod tables;
+pub mod threat_model;
 
 pub use agent::{Agent, Options};
 pub use child::{Client, Finished};

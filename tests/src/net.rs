@@ -15,7 +15,8 @@ use std::thread;
 #[derive(Debug)]
 pub struct Net {
     name: String,
-    link: String,
+    /// This host's own end, by name.
+    pub link: String,
     /// Where servers are reached.
     pub v4: Ipv4Addr,
     pub v6: Ipv6Addr,
@@ -58,7 +59,10 @@ impl Net {
         ip(&["-n", &name, "-6", "addr", "add", &format!("{}/64", v6(2)), "dev", &peer, "nodad"]);
         ip(&["-n", &name, "link", "set", "lo", "up"]);
         ip(&["-n", &name, "link", "set", &peer, "up"]);
-        Self { name, link, v4: v4(2), v6: v6(2), host_v4: v4(1) }
+        let net = Self { name, link, v4: v4(2), v6: v6(2), host_v4: v4(1) };
+        // Servers take data in a SYN, where they ask for it too.
+        net.inside(|| fs::write("/proc/sys/net/ipv4/tcp_fastopen", "3").expect("allow TCP fast open"));
+        net
     }
 
     /// Runs `make` with this thread's new sockets belonging to the namespace.

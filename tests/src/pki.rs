@@ -15,6 +15,8 @@ pub const ANTHROPIC: &str = "api.anthropic.com";
 
 struct Pki {
     authority: PathBuf,
+    /// The servers' certificate and its key.
+    files: (PathBuf, PathBuf),
     root: CertificateDer<'static>,
     server: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
@@ -23,6 +25,12 @@ struct Pki {
 /// PEM file of the authority, for `--cacert` and its like.
 pub fn authority() -> &'static Path {
     &pki().authority
+}
+
+/// PEM files of the servers' certificate and of its key, for servers that are not ours.
+pub fn server_files() -> (&'static Path, &'static Path) {
+    let (certificate, key) = &pki().files;
+    (certificate, key)
 }
 
 /// TLS settings of a server that speaks HTTP/1.1, TLS 1.2 and 1.3.
@@ -70,8 +78,13 @@ fn pki() -> &'static Pki {
 
         let file = env::run_dir().join("authority.pem");
         fs::write(&file, authority.pem()).expect("write the authority");
+        let files = (
+            env::temp_file("server.pem", leaf.pem().as_bytes()),
+            env::temp_file("server.key", key.serialize_pem().as_bytes()),
+        );
         Pki {
             authority: file,
+            files,
             root: authority.der().clone(),
             server: Arc::new(server),
             http2: Arc::new(http2),

@@ -11,6 +11,7 @@ mod program;
 mod setup;
 mod shell;
 mod test;
+mod threat_model;
 mod vm;
 
 /// What can build the kernel object: the agent's build script and `setup` must agree.
@@ -41,6 +42,8 @@ enum Verb {
     Bench(bench::Args),
     /// Scans published packages with the default rules: do they cry wolf?
     Corpus(corpus::Args),
+    /// Writes what the last runs of the tests found into docs/threat-model.md
+    ThreatModel(threat_model::Args),
     /// Shows the main job on real traffic: a key leaves, a finding arrives
     Demo(demo::Args),
 }
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Vm(args) => vm::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Corpus(args) => corpus::run(&args),
+        Verb::ThreatModel(args) => threat_model::run(&args),
         Verb::Demo(args) => demo::run(&args),
     };
     match done {

@@ -70,10 +70,10 @@ pub const NEEDS: &[Need] = &[
         "python3-venv",
         "holds virtme-ng and Hyperscan",
     ),
-    need(&[Bench], Program("nginx"), "nginx-light", "the server under load"),
+    need(&[Test, Bench], Program("nginx"), "nginx-light", "a client and a server; the server under load"),
     need(&[Bench], Program("wrk"), "wrk", "the load"),
-    need(&[Corpus], Program("npm"), "npm", "downloads packages to scan"),
-    need(&[Corpus], Program("pip3"), "python3-pip", "downloads packages to scan"),
+    need(&[Test, Corpus], Program("npm"), "npm", "a client; downloads packages to scan"),
+    need(&[Test, Corpus], Program("pip3"), "python3-pip", "a client; downloads packages to scan"),
     need(&[Corpus], Program("git"), "git", "makes objects and packs to scan"),
 ];
 

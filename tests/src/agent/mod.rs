@@ -324,6 +324,30 @@ impl Agent {
             .unwrap_or_else(|why| panic!("{cause} did not grow: {why}{}", self.report()));
     }
 
+    /// Waits until each of `sent` datagrams of a process was found something in, or counted as lost for this reason since
+    /// `before`. Gives how many were which.
+    pub fn expect_accounted(
+        &self,
+        pid: u32,
+        sent: usize,
+        cause: &str,
+        before: &BTreeMap<String, u64>,
+    ) -> (usize, u64) {
+        let counts = |said: &Said| {
+            let found = said.findings().filter(|finding| finding.process.pid == pid).count();
+            let total = |losses: &BTreeMap<String, u64>| losses.get(cause).copied().unwrap_or_default();
+            (found, total(&said.losses()) - total(before))
+        };
+        let all = |said: &Said| {
+            let (found, lost) = counts(said);
+            (found + lost as usize >= sent).then_some((found, lost))
+        };
+        self.wait(env::seconds(30.0), all).unwrap_or_else(|why| {
+            let (found, lost) = counts(&self.log.said());
+            panic!("{sent} sent, {found} found, {lost} counted as {cause}: {why}{}", self.report())
+        })
+    }
+
     /// Waits until the agent told the person who started it this, on standard error.
     pub fn expect_message(&self, wanted: &str) {
         let told = |said: &Said| contains(&said.stderr, wanted.as_bytes()).then_some(());
@@ -407,21 +431,19 @@ impl Agent {
     }
 }
 
+impl Own {
+    /// Starts another one with the same settings in place of this one, which has ended. No other test comes in between.
+    pub fn start_again(&mut self) {
+        assert!(!self.agent.is_running(), "two agents at a time");
+        self.agent = Agent::start(&self.agent.options.clone(), || ());
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         if self.is_running() {
             self.stop();
         }
-    }
-}
-
-impl Own {
-    /// Ends the agent without asking it and, after `between`, starts the next one with the same settings; no other test has an
-    /// agent meanwhile.
-    pub fn succeed(&mut self, between: impl FnOnce()) {
-        self.agent.kill();
-        between();
-        self.agent = Agent::start(&self.agent.options, || ());
     }
 }
 

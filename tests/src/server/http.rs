@@ -108,9 +108,8 @@ impl<S: Read + Write> Connection<'_, S> {
     fn answer(&mut self, answer: &[u8], last: bool) -> io::Result<()> {
         let status = answer.iter().position(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let (status, rest) = answer.split_at(status);
-        self.stream.write_all(status)?;
-        write!(self.stream, "connection: {}\r\n", if last { "close" } else { "keep-alive" })?;
-        self.stream.write_all(rest)?;
+        let connection = if last { "connection: close\r\n" } else { "connection: keep-alive\r\n" };
+        self.stream.write_all(&[status, connection.as_bytes(), rest].concat())?;
         self.stream.flush()
     }
 }

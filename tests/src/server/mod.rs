@@ -3,6 +3,7 @@
 mod git;
 mod http;
 mod http2;
+mod listeners;
 mod websocket;
 
 use crate::{env, net::Net, pki};
@@ -10,9 +11,10 @@ use rustls::{ServerConnection, StreamOwned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A running server and what it received. It lives until the process ends.
 #[derive(Debug)]
@@ -36,6 +38,9 @@ struct Inbox {
     /// Everything that HTTP/1.1 connections sent, requests that never became whole too.
     raw: Mutex<BTreeMap<SocketAddr, Vec<u8>>>,
     more: Condvar,
+    /// What is received is counted, and not kept.
+    only_counts: bool,
+    count: AtomicUsize,
 }
 
 /// A socket on a port that no other server of this process has, in either protocol or network: a finding's port then
@@ -84,9 +89,35 @@ impl Server {
         Self::away(|stream, inbox, from| http::serve(stream, inbox, from, http::ok))
     }
 
+    /// HTTP/1.1 in the clear; requests are counted and not kept.
+    pub fn http_that_counts() -> Self {
+        Self::counting(|stream, inbox, from| http::serve(stream, inbox, from, http::ok))
+    }
+
+    /// The same over TLS.
+    pub fn https_that_counts() -> Self {
+        Self::counting(|stream, inbox, from| serve_tls(stream, inbox, from, http::ok))
+    }
+
     /// Takes whatever comes and never answers.
     pub fn sink() -> Self {
-        Self::away(|stream, inbox, from| serve_sink(stream, inbox, from))
+        Self::away(serve_sink)
+    }
+
+    /// The same, over MPTCP with who speaks it.
+    pub fn mptcp_sink() -> Self {
+        Self::tcp(listeners::mptcp, Net::shared().v4, serve_sink)
+    }
+
+    /// A sink that takes the data in a SYN.
+    pub fn fast_open_sink() -> Self {
+        Self::tcp(listeners::fast_open, Net::shared().v4, serve_sink)
+    }
+
+    /// A sink that lets its first client wait for the connection.
+    pub fn slow_to_connect_sink() -> Self {
+        // The stimulus: until then nobody is let in.
+        Self::tcp_after(env::seconds(0.3), listeners::full, Net::shared().v4, serve_sink)
     }
 
     /// Reads late, until a line `end` or the end, and answers `ok` later still: a client that blocks, blocks.
@@ -136,15 +167,37 @@ impl Server {
     }
 
     fn tcp(listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        Self::tcp_after(Duration::ZERO, listen, ip, serve)
+    }
+
+    fn tcp_after(delay: Duration, listen: impl Fn() -> TcpListener, ip: Ipv4Addr, serve: Serve) -> Self {
+        Self::tcp_into(Inbox::default(), delay, listen, ip, serve)
+    }
+
+    fn counting(serve: Serve) -> Self {
+        let inbox = Inbox { only_counts: true, ..Inbox::default() };
+        Self::tcp_into(inbox, Duration::ZERO, || Net::shared().listen(), Net::shared().v4, serve)
+    }
+
+    fn tcp_into(
+        inbox: Inbox,
+        delay: Duration,
+        listen: impl Fn() -> TcpListener,
+        ip: Ipv4Addr,
+        serve: Serve,
+    ) -> Self {
         let (listener, port) = on_own_port(listen, TcpListener::local_addr);
-        let inbox = Arc::<Inbox>::default();
+        let inbox = Arc::new(inbox);
         let theirs = Arc::clone(&inbox);
         thread::spawn(move || {
+            thread::sleep(delay);
             while let Ok((stream, from)) = listener.accept() {
                 let inbox = Arc::clone(&theirs);
                 thread::spawn(move || {
                     // A client that dies in the middle must not leave a thread behind for ever.
                     drop(stream.set_read_timeout(Some(env::seconds(60.0))));
+                    // Answers to pipelined requests must not wait for each other's acknowledgements.
+                    drop(stream.set_nodelay(true));
                     serve(stream, &inbox, from);
                 });
             }
@@ -167,6 +220,18 @@ impl Server {
             let sizes: Vec<usize> = all.iter().map(|one| one.bytes.len()).collect();
             panic!("the server on port {} did not receive what was sent; sizes: {sizes:?}", self.port)
         })
+    }
+
+    /// How many requests (datagrams, messages) came so far.
+    pub fn count(&self) -> usize {
+        self.inbox.count.load(Ordering::Relaxed)
+    }
+
+    /// Waits until more has come than by now.
+    pub fn wait_for_more(&self) {
+        let before = self.count();
+        let more = |_: &[Received]| (self.count() > before).then_some(());
+        assert!(self.inbox.wait(more).is_ok(), "nothing came on port {} any more", self.port);
     }
 
     /// Everything received so far.
@@ -194,13 +259,23 @@ impl Server {
 
 impl Inbox {
     fn read(&self, from: SocketAddr, bytes: &[u8]) {
+        if self.only_counts {
+            return;
+        }
         let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
         raw.entry(from).or_default().extend_from_slice(bytes);
     }
 
     fn push(&self, from: SocketAddr, bytes: Vec<u8>) {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(Received { from, bytes });
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if !self.only_counts {
+            self.keep(Received { from, bytes });
+        }
         self.more.notify_all();
+    }
+
+    fn keep(&self, one: Received) {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).push(one);
     }
 
     /// Adds to what this connection sent before.
@@ -242,7 +317,7 @@ fn accept_tls(stream: TcpStream) -> Option<StreamOwned<ServerConnection, TcpStre
     Some(StreamOwned::new(ServerConnection::new(pki::server()).ok()?, stream))
 }
 
-fn serve_sink(mut stream: impl Read, inbox: &Inbox, from: SocketAddr) {
+fn serve_sink(mut stream: impl Read, inbox: &Arc<Inbox>, from: SocketAddr) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = stream.read(&mut buffer) {
         inbox.append(from, &buffer[..length]);

@@ -4,9 +4,15 @@
 
 #![allow(clippy::expect_used, reason = "a test asserts by panicking")]
 
+mod benign;
 mod clients;
+mod comings_and_goings;
+mod everyday;
 mod ladder;
 mod life;
+mod overload;
+mod race;
 mod right_connection;
 mod strict;
+mod ways_out;
 mod writes;

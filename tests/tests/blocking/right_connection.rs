@@ -7,8 +7,11 @@ use std::process::Command;
 /// Pairs of connections of one client; each pair is two TLS connections that one thread writes to in turn. As many as a busy
 /// machine gets done in the time that a client has.
 const PAIRS: usize = 100;
+
 /// Clients one after another.
-const CLIENTS: usize = 4;
+fn clients() -> usize {
+    env::count(4, 100)
+}
 
 /// What the client says: how often what happened.
 fn interleaved(kind: &str, pairs: usize, server: &Server, key: &FakeKey) -> String {
@@ -21,7 +24,7 @@ fn interleaved(kind: &str, pairs: usize, server: &Server, key: &FakeKey) -> Stri
 fn clean_ones_pass_and_others_do_not(kind: &str) {
     let _agent = Agent::shared_as(&Options::blocking());
     let pairs = PAIRS / (env::slow() as usize).max(1);
-    for _ in 0..CLIENTS {
+    for _ in 0..clients() {
         let (server, key) = (Server::https(), FakeKey::anthropic());
         let said = interleaved(kind, pairs, &server, &key);
         assert_eq!(said, format!("clean served {pairs} refused 0; key served 0 refused {pairs}"));

@@ -1,6 +1,7 @@
 //! One function per system call that sends.
 
-use crate::uring;
+use crate::{connect, uring};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::sendfile as file_to;
 use rustix::io::{write as write_to, writev as writev_to};
 use rustix::net::{self as socket, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
@@ -33,6 +34,12 @@ const CALLS: &[(&str, Call)] = &[
     ("uring-send", uring::send),
     ("uring-write", uring::write),
     ("uring-sendmsg", uring::sendmsg),
+    ("uring-send-zc", uring::send_zc),
+    ("uring-sqpoll", uring::send_by_kernel_thread),
+    ("more", more),
+    ("fastopen", fast_open),
+    ("after-full", after_full),
+    ("after-no-memory", after_no_memory),
 ];
 
 pub fn find(name: &str) -> io::Result<Call> {
@@ -118,18 +125,43 @@ fn vmsplice(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
 
 /// The buffers stay alive until the server has closed, which is after every completion.
 fn zerocopy(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    let size = size_of_val(&on) as libc::socklen_t;
-    let socket = target.socket.as_raw_fd();
-    // SAFETY: the pointer and size describe `on`, which lives through the call.
-    let set = unsafe {
-        libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_ZEROCOPY, (&raw const on).cast(), size)
-    };
-    if set != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    connect::set(&target.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY)?;
     let flag = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
     each(buffers, |rest| Ok(socket::send(target.socket, rest, flag)?))
+}
+
+/// The kernel is told with every buffer but the last that more comes.
+fn more(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let Some((last, before)) = buffers.split_last() else { return Ok(()) };
+    each(before, |rest| Ok(socket::send(target.socket, rest, SendFlags::MORE)?))?;
+    send(target, std::slice::from_ref(last))
+}
+
+/// The first buffer goes out with the SYN.
+fn fast_open(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    let (Some((first, after)), Some(address)) = (buffers.split_first(), target.address) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let flag = SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
+    whole(socket::sendto(target.socket, first, flag, &address)?, std::slice::from_ref(first))?;
+    send(target, after)
+}
+
+/// Fills the socket's buffer until the kernel takes no more, does so in the middle of a write, and goes on when there is room.
+fn after_full(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    rustix::io::ioctl_fionbio(target.socket, true)?;
+    while write_to(target.socket, &[b'.'; 1 << 20]).is_ok() {}
+    rustix::event::poll(&mut [PollFd::new(&target.socket, PollFlags::OUT)], None)?;
+    write(target, buffers)?;
+    Ok(rustix::io::ioctl_fionbio(target.socket, false)?)
+}
+
+/// Sends without a copy until the kernel has no memory for more completions, takes them, and goes on.
+fn after_no_memory(target: &Target<'_>, buffers: &[Vec<u8>]) -> io::Result<()> {
+    connect::set(&target.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ZEROCOPY)?;
+    let flag = SendFlags::from_bits_retain(libc::MSG_ZEROCOPY as u32);
+    while socket::send(target.socket, b"filling\n", flag).is_ok() {}
+    write(target, buffers)
 }
 
 /// Repeats a call until every byte of every buffer is sent.

@@ -1,0 +1,193 @@
+//! Programs that people use every day, over TLS, with no key in what they send: each works as without keymoat.
+
+use keymoat_tests::commands::*;
+use keymoat_tests::nginx::Nginx;
+use keymoat_tests::{Agent, Client, Net, Options, Server, env, pki};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const NAME: &str = "keymoat-nothing";
+const TIMES: usize = 30;
+
+/// After [`Agent::settle`]: there is no finding about what went to this port.
+fn assert_unharmed(agent: &Agent, port: u16) {
+    agent.settle();
+    let to_it = agent.findings().into_iter().filter(|it| it.destination.port == Some(port));
+    let wrong: Vec<_> = to_it.map(|it| it.facts()).collect();
+    assert!(wrong.is_empty(), "findings in clean traffic: {wrong:#?}");
+}
+
+/// Repositories of one package for pip, npm and apt, and their address.
+fn repositories() -> (Nginx, String) {
+    let folder = env::fresh_dir("repositories");
+    let nginx = Nginx::of_files(&folder);
+    let url = format!("https://{}:{}", Net::shared().v4, nginx.port);
+    let mut make = Command::new("/usr/bin/python3");
+    Client::run({
+        make.arg(program("package_repositories.py")).arg(&folder).arg(&url);
+        make
+    });
+    (nginx, url)
+}
+
+/// A command that knows nothing of this user's settings.
+fn unsettled(program: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("HOME", home).env("PATH", "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command.current_dir(home);
+    command
+}
+
+#[test]
+fn curl_asks_nginx() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let folder = env::fresh_dir("files");
+    fs::write(folder.join("page"), "words ".repeat(50_000)).expect("a file to serve");
+    let nginx = Nginx::of_files(&folder);
+    for number in 0..TIMES {
+        let url = format!("https://{}:{}/page?number={number}", Net::shared().v4, nginx.port);
+        let client =
+            Client::run(Args::new("curl").args(["-sS", "--fail", "--cacert", &authority(), &url]).command);
+        assert_eq!(client.stdout.len(), 300_000);
+    }
+    assert_unharmed(&agent, nginx.port);
+}
+
+#[test]
+fn nginx_asks_for_others() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let server = Server::https();
+    let nginx = Nginx::proxy_of(&server);
+    for number in 0..TIMES {
+        let url = format!("http://127.0.0.1:{}/v1/items?number={number}", nginx.port);
+        let args = ["-sS", "--fail", "-d", "nothing secret", &url];
+        assert_eq!(Client::run(Args::new("curl").args(args).command).stdout, "ok\n");
+    }
+    assert_eq!(server.received().len(), TIMES);
+    assert_unharmed(&agent, server.port);
+}
+
+#[test]
+fn python_and_node_keep_asking() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let server = Server::https();
+    let address = url("https", &server);
+    let python_code = "import requests, sys\nfor _ in range(30): assert requests.post(sys.argv[1], json={'a': 1}).text == 'ok\\n'";
+    Client::run({
+        let mut command = Command::new(python_with_requests());
+        command.env("REQUESTS_CA_BUNDLE", pki::authority()).args(["-c", python_code, &address]);
+        command
+    });
+    let node_code = "for (let i = 0; i < 30; i++) { const answer = await fetch(process.argv[1], { method: 'POST', body: 'a' }); \
+                     if (await answer.text() !== 'ok\\n') process.exit(1); }";
+    let args = ["--input-type=module", "-e", node_code, &address];
+    Client::run(node_with(&args));
+    assert_eq!(server.received().len(), 2 * TIMES);
+    assert_unharmed(&agent, server.port);
+}
+
+fn node_with(args: &[&str]) -> Command {
+    let mut command = Command::new(env::tool("node"));
+    command.env("NODE_EXTRA_CA_CERTS", pki::authority()).args(args);
+    command
+}
+
+#[test]
+fn git_pushes_and_clones() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, work) = (Server::git(), env::fresh_dir("work"));
+    let target = format!("https://{}:{}/notes.git", server.address().ip(), server.port);
+    let git = |args: &[&str]| {
+        let mut command = unsettled(env::tool("git"), &work);
+        command.env("GIT_SSL_CAINFO", pki::authority());
+        command.args(["-c", "user.name=test", "-c", "user.email=test@keymoat.test"]).args(args);
+        Client::run(command)
+    };
+    git(&["init", "-q", "--initial-branch", &format!("b{}", server.port), "."]);
+    for number in 0..TIMES / 3 {
+        let words = format!("{number} {}\n", keymoat_tests::key::random(2000));
+        fs::write(work.join(format!("file{number}")), words).expect("a file to commit");
+        git(&["add", "."]);
+        git(&["commit", "-q", "-m", "words"]);
+        git(&["push", "-q", &target, "HEAD"]);
+        let copy = format!("copy{number}");
+        git(&[
+            "clone",
+            "-q",
+            "--branch",
+            &format!("b{}", server.port),
+            &target,
+            &format!("../{}-{copy}", server.port),
+        ]);
+        fs::remove_dir_all(work.with_file_name(format!("{}-{copy}", server.port))).expect("a copy to remove");
+    }
+    assert_unharmed(&agent, server.port);
+}
+
+#[test]
+fn pip_downloads() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let ((nginx, url), home) = (repositories(), env::fresh_dir("pip"));
+    for number in 0..3 {
+        let mut command = unsettled("/usr/bin/python3", &home);
+        command.args(["-m", "pip", "--isolated", "download", "--quiet", "--no-deps", "--no-cache-dir"]);
+        command.args(["--disable-pip-version-check", "--cert", &authority(), "--index-url"]);
+        command.arg(format!("{url}/simple/")).args(["--dest", &format!("{number}"), NAME]);
+        Client::run(command);
+        assert_eq!(fs::read_dir(home.join(number.to_string())).expect("what came").count(), 1);
+    }
+    assert_unharmed(&agent, nginx.port);
+}
+
+#[test]
+fn npm_installs() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let ((nginx, url), home) = (repositories(), env::fresh_dir("npm"));
+    for number in 0..3 {
+        let cache = format!("cache{number}");
+        let mut command = unsettled(env::tool("npm"), &home);
+        command.env("NODE_EXTRA_CA_CERTS", pki::authority());
+        command.args(["install", "--silent", "--no-audit", "--no-fund", "--no-update-notifier"]);
+        command.args(["--cache", &cache, "--prefix", &format!("{number}"), "--registry"]);
+        command.arg(format!("{url}/npm/")).arg(NAME);
+        Client::run(command);
+        assert!(home.join(format!("{number}/node_modules/{NAME}/index.js")).exists());
+    }
+    assert_unharmed(&agent, nginx.port);
+}
+
+#[test]
+fn apt_updates_and_downloads() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let ((nginx, url), home) = (repositories(), env::fresh_dir("apt"));
+    let sources = home.join("sources.list");
+    fs::write(&sources, format!("deb [trusted=yes] {url}/apt ./\n")).expect("a list of sources");
+    let apt = |words: &[&str]| {
+        let mut command = unsettled(env::tool("apt-get"), &home);
+        let folder = |name: &str| format!("{name}={}", home.display());
+        let file = format!("Dir::Etc::sourcelist={}", sources.display());
+        let authority = format!("Acquire::https::CAInfo={}", authority());
+        for option in [
+            &file,
+            "Dir::Etc::sourceparts=-",
+            &folder("Dir::State"),
+            &folder("Dir::Cache"),
+            &authority,
+            "APT::Sandbox::User=root",
+        ] {
+            command.args(["-o", option]);
+        }
+        Client::run({
+            command.args(words);
+            command
+        })
+    };
+    for _ in 0..5 {
+        apt(&["update"]);
+        apt(&["download", NAME]);
+        fs::remove_file(home.join(format!("{NAME}_1.0.0_all.deb"))).expect("what was downloaded");
+        fs::remove_dir_all(home.join("lists")).expect("what is known of the repository");
+    }
+    assert_unharmed(&agent, nginx.port);
+}

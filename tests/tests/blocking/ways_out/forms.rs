@@ -1,0 +1,118 @@
+//! What the bytes look like: TLS libraries, protocols, encodings.
+
+use super::{Arrives, Way, one};
+use keymoat_tests::cases::Invocation;
+use keymoat_tests::commands::*;
+use keymoat_tests::programs::{Linked, gnutls_client, km_rustls, openssl_client};
+use keymoat_tests::threat_model::{Expected, Outcome};
+use keymoat_tests::{FakeKey, Server, pki};
+
+const ENCODED: &str = "the kernel does not undo it; the agent does, and says so within the second. To do: forbid the destination, \
+    rotate the key";
+const NO_PROBE: &str = "there is no function to probe; the process is reported as `unseen-tls`. To do: a program that uses a \
+    TLS library that `keymoat doctor` names, or `--strict`";
+const HOME: &str = "the name says that it goes home, and the kernel does not know a body from a header. To do: rotate the key";
+
+type Make = fn(&Server, Option<&FakeKey>) -> Invocation;
+
+pub(super) fn ways() -> Vec<Way> {
+    let mut ways = libraries();
+    ways.extend(protocols());
+    ways.extend(encodings());
+    ways
+}
+
+fn way(
+    what: &'static str,
+    server: fn() -> Server,
+    client: Make,
+    arrives: Arrives,
+    expected: Expected,
+) -> Way {
+    Way { what, attempt: Box::new(move |agent| one(agent, server, client, arrives)), expected }
+}
+
+fn refused(what: &'static str, server: fn() -> Server, client: Make) -> Way {
+    way(what, server, client, Arrives::Key, Expected::Refused)
+}
+
+fn late(what: &'static str, server: fn() -> Server, client: Make) -> Way {
+    way(what, server, client, Arrives::Request, Expected::Otherwise(Outcome::Late, ENCODED))
+}
+
+fn libraries() -> Vec<Way> {
+    vec![
+        refused("OpenSSL", Server::https, |server, key| {
+            openssl_client(Linked::Shared, server.address(), pki::HOST, &one_request(key)).into()
+        }),
+        refused("OpenSSL, linked statically", Server::https, |server, key| {
+            openssl_client(Linked::Static, server.address(), pki::HOST, &one_request(key)).into()
+        }),
+        refused("OpenSSL, memory buffers (Python asyncio)", Server::https, |server, key| {
+            python("asyncio", key).args(named(server)).args([authority()]).done()
+        }),
+        refused("OpenSSL of Node.js", Server::https, |server, key| {
+            node("https", key).args(named(server)).done()
+        }),
+        refused("GnuTLS", Server::https, |server, key| {
+            gnutls_client("send", server.address(), pki::HOST, &one_request(key)).into()
+        }),
+        way(
+            "a TLS library without a probe (rustls)",
+            Server::https,
+            |server, key| km_rustls(server.address(), pki::HOST, &one_request(key)).into(),
+            Arrives::Key,
+            Expected::Otherwise(Outcome::NotSeen, NO_PROBE),
+        ),
+    ]
+}
+
+fn protocols() -> Vec<Way> {
+    vec![
+        refused("HTTP/1.1 header", Server::http, |server, key| {
+            curl("http", server).args(header("x-api-key: ", key)).done()
+        }),
+        refused("HTTP/1.1 body, TLS", Server::https, |server, key| {
+            curl("https", server).args(json(key)).done()
+        }),
+        refused("HTTP/2 header (Huffman), TLS", Server::http2, |server, key| {
+            curl_http2(server, "/v1/messages").args(header("x-api-key: ", key)).done()
+        }),
+        refused("HTTP/2 body, TLS", Server::http2, |server, key| {
+            curl_http2(server, "/v1/messages").args(json(key)).done()
+        }),
+        way(
+            "home, in a prompt",
+            Server::https,
+            |server, key| curl_at(pki::ANTHROPIC, "https", server, "/v1/messages").args(json(key)).done(),
+            Arrives::Key,
+            Expected::Otherwise(Outcome::Late, HOME),
+        ),
+    ]
+}
+
+fn encodings() -> Vec<Way> {
+    vec![
+        late("gzip", Server::https, |server, key| {
+            python("telemetry", key).args([url("https", server)]).done()
+        }),
+        late("base64", Server::https, |server, key| {
+            curl("https", server).args(["-d", &base64(&format!("token {}", text(key)))]).done()
+        }),
+        late("hex", Server::https, |server, key| {
+            let hex: String = text(key).bytes().map(|byte| format!("{byte:02x}")).collect();
+            curl("https", server).args(["-d", &hex]).done()
+        }),
+        late("percent-encoding", Server::https, |server, key| {
+            let encoded: String = text(key).bytes().map(|byte| format!("%{byte:02X}")).collect();
+            curl("https", server).args(["-d", &format!("note={encoded}")]).done()
+        }),
+        late("WebSocket (masked)", Server::websocket, |server, key| {
+            python("websocket", key).args(named(server)).args([authority()]).done()
+        }),
+    ]
+}
+
+fn one_request(key: Option<&FakeKey>) -> std::path::PathBuf {
+    keymoat_tests::commands::one(key)
+}
