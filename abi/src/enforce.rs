@@ -155,9 +155,11 @@ pub struct Gate {
     pub reserved: [u8; 3],
     /// Of a connection that is not TLS.
     pub scan: Stream,
+    /// The same of its packets, in `strict` mode.
+    pub packets: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 688);
+const _: () = assert!(core::mem::size_of::<Gate>() == 1216);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use crate::{
     emit,
     maps::{CONTEXTS, MARKS, NO_MARKS},
 };
-use keymoat_abi::{FlowState, LossCause, Tuple};
+use keymoat_abi::{FlowState, LossCause, Tuple, event::tuple_flags};
 
 /// A power of two.
 const SLOTS: u64 = 4;
@@ -61,6 +61,12 @@ pub struct Context {
     pub sent: u64,
     /// Socket cookie; 0 = not linked.
     pub cookie: u64,
+    /// Not 0: of a connection that this host accepted.
+    pub accepted: u64,
+}
+
+impl Context {
+    const NEW: Self = Self { sent: 0, cookie: 0, accepted: 0 };
 }
 
 /// Notes a plaintext write. True when the same write is already noted and still on its way: a retry after
@@ -135,7 +141,7 @@ pub fn take_greeting(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64) {
         return;
     }
     let key = ContextKey { tgid: pid_tgid >> 32, context };
-    if CONTEXTS.get_ptr(&key).is_none() && CONTEXTS.insert(&key, &Context { sent: 0, cookie: 0 }, 0).is_err()
+    if CONTEXTS.get_ptr(&key).is_none() && CONTEXTS.insert(&key, &Context::NEW, 0).is_err()
     {
         return emit::lost(LossCause::TlsStateFull);
     }
@@ -229,7 +235,10 @@ fn link(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64, context: u64) {
     let key = ContextKey { tgid: pid_tgid >> 32, context };
     if let Some(known) = CONTEXTS.get_ptr_mut(&key) {
         // SAFETY: a value in the map; writers race only when one TLS connection is written on two sockets.
-        unsafe { (*known).cookie = flow.cookie };
+        unsafe {
+            (*known).cookie = flow.cookie;
+            (*known).accepted = u64::from(flow.flags & tuple_flags::ACCEPTED);
+        }
     }
     emit::link(flow.cookie, context, pid_tgid, tuple);
 }
@@ -246,10 +255,10 @@ pub fn advance(pid_tgid: u64, context: u64, len: u64) -> Context {
             return before;
         }
     }
-    if CONTEXTS.insert(&key, &Context { sent: len, cookie: 0 }, 0).is_err() {
+    if CONTEXTS.insert(&key, &Context { sent: len, ..Context::NEW }, 0).is_err() {
         emit::lost(LossCause::TlsStateFull);
     }
-    Context { sent: 0, cookie: 0 }
+    Context::NEW
 }
 
 /// What is known of this TLS connection by now.
@@ -258,7 +267,7 @@ pub fn known(key: &ContextKey) -> Context {
     match CONTEXTS.get_ptr(key) {
         // SAFETY: a value in the map.
         Some(known) => unsafe { *known },
-        None => Context { sent: 0, cookie: 0 },
+        None => Context::NEW,
     }
 }
 

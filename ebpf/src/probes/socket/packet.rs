@@ -285,8 +285,10 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     false
 }
 
-/// Judges what `message_egress` did not get to see: data behind a SYN (TCP fast open), and of a connection for which there was no
-/// room. That plaintext is held back is not told to the call that wrote it, so nothing else leaves on the connection.
+/// Judges what `message_egress` did not get to see: data behind a SYN (TCP fast open), what was written before there was a
+/// connection, what MPTCP writes. In `strict` mode, whatever is not TLS: when the kernel fails to send a message that was judged, it
+/// keeps the verdict for the next one and does not ask. That it is held back is not told to the call that wrote it, so nothing
+/// else leaves on the connection.
 #[inline(always)]
 fn is_refused_unwatched(
     ctx: &SkBuffContext,
@@ -295,11 +297,14 @@ fn is_refused_unwatched(
     fresh: &Fresh,
     tuple: &Tuple,
 ) -> bool {
-    if gate.kind != kind::NEW || peek(ctx, fresh.start).and_then(Record::parse).is_some() {
+    let again = strict::is_on() && gate.kind == kind::PLAIN;
+    let is_new = || gate.kind == kind::NEW && peek(ctx, fresh.start).and_then(Record::parse).is_none();
+    if !again && !is_new() {
         return false;
     }
+    let scan = if again { &mut gate.packets } else { &mut gate.scan };
     let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task: true };
-    let Some(rule) = keys::in_the_clear(&mut gate.scan, bytes, fresh.len) else { return false };
+    let Some(rule) = keys::in_the_clear(scan, bytes, fresh.len) else { return false };
     if rule == UNJUDGED {
         return strict::refuses_unjudged(state.cookie, state.owner, tuple);
     }

@@ -53,9 +53,10 @@ fn plaintext<const FULL: u32, R: Rung>(
     if len == 0 || buffer == 0 || task::is_agent(pid_tgid) || R::JUDGES && !enforce::is_active() {
         return;
     }
-    // First, while there is one state of the program: each one that reaches the scan would be verified with it.
-    let stopped = if R::STOPS { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
-    if R::JUDGES && !R::STOPS {
+    // First, while there are few states of the program: each one that reaches the scan is verified with it.
+    let judged = R::JUDGES && marks::known(&ContextKey { tgid: pid_tgid >> 32, context }).accepted == 0;
+    let stopped = if R::STOPS && judged { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
+    if judged && !R::STOPS {
         keys::find(pid_tgid >> 32, context, buffer, len);
     }
     let (known, flags, from) = match &stopped {

@@ -6,16 +6,10 @@ use keymoat_tests::programs::km_client;
 use keymoat_tests::threat_model::{Expected, Outcome};
 use keymoat_tests::{Net, Script, Server, commands::text};
 
-const IN_SYN: &str = "the bytes leave before there is a connection, and only connections are judged; packets are seen. To do: turn \
-    it off (`net.ipv4.tcp_fastopen=0`)";
-const WAITS: &str = "the call began before there was a connection, and stays with the program it began with; packets are seen. To do: \
-    rotate the key. Judging the first packets of a connection would close this";
 const NOT_ASKED: &str = "when the kernel fails to send a message that was judged, it keeps the verdict for the next one and does not \
     ask about that; packets are seen. To do: rotate the key. Judging packets too would close this";
 const NO_ZERO_COPY: &str = "the kernel has no such call for a connection that is judged: EOPNOTSUPP, with a key or without. Programs \
     fall back to another";
-const OTHER_SOCKET: &str = "MPTCP writes past the TCP sockets below it; packets are seen. To do: turn MPTCP off \
-    (`net.mptcp.enabled=0`), or `--strict`";
 const BELOW_IP: &str = "a frame that the program built goes to the card itself. It needs CAP_NET_RAW: give that to nobody, or \
     `--strict`";
 
@@ -104,19 +98,19 @@ fn sockets() -> Vec<Way> {
             "fast open, in the SYN (`MSG_FASTOPEN`)",
             "unconnected-fastopen",
             Server::fast_open_sink,
-            late(IN_SYN),
+            Expected::Refused,
         ),
         way(
             "fast open, in the SYN (`TCP_FASTOPEN_CONNECT`)",
             "fastopen-write",
             Server::fast_open_sink,
-            late(IN_SYN),
+            Expected::Refused,
         ),
         way(
             "a write that waits for the connection",
             "early-write",
             Server::slow_to_connect_sink,
-            late(WAITS),
+            Expected::Refused,
         ),
         way("a write after one for which there was no room", "after-full", Server::late, late(NOT_ASKED)),
         way(
@@ -125,8 +119,8 @@ fn sockets() -> Vec<Way> {
             Server::late,
             late(NOT_ASKED),
         ),
-        way("MPTCP", "mptcp-write", Server::mptcp_sink, late(OTHER_SOCKET)),
-        way("MPTCP to a server without", "mptcp-write", Server::sink, late(OTHER_SOCKET)),
+        way("MPTCP", "mptcp-write", Server::mptcp_sink, Expected::Refused),
+        way("MPTCP to a server without", "mptcp-write", Server::sink, Expected::Refused),
         way(
             "a packet socket (AF_PACKET)",
             "packet",
