@@ -152,7 +152,7 @@ impl Agent {
         let log = Arc::<Log>::default();
         let pid = spawn::spawn(command, &log, at_ready);
         let agent = Self { pid, options: options.clone(), log, sentinels: Server::sink() };
-        agent.wait(env::seconds(30.0), |said| said.ready()).unwrap_or_else(|why| panic!("not ready: {why}"));
+        agent.wait(env::seconds(90.0), |said| said.ready()).unwrap_or_else(|why| panic!("not ready: {why}"));
         agent
     }
 
