@@ -397,6 +397,10 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if flow.repeats_due.is_some_and(|due| due <= now) {
             self.reporter.repeats(&mut flow);
         }
+        if flow.ends.is_some_and(|due| due <= now) {
+            flow.ends = None;
+            self.hang_up(flow.writer.pid, flow.cookie);
+        }
         self.put(id, flow, now);
     }
 

@@ -141,8 +141,7 @@ pub fn take_greeting(flow: &mut FlowState, tuple: &Tuple, pid_tgid: u64) {
         return;
     }
     let key = ContextKey { tgid: pid_tgid >> 32, context };
-    if CONTEXTS.get_ptr(&key).is_none() && CONTEXTS.insert(&key, &Context::NEW, 0).is_err()
-    {
+    if CONTEXTS.get_ptr(&key).is_none() && CONTEXTS.insert(&key, &Context::NEW, 0).is_err() {
         return emit::lost(LossCause::TlsStateFull);
     }
     link(flow, tuple, pid_tgid, context);

@@ -25,6 +25,9 @@ pub const IDLE: Duration = Duration::from_millis(50);
 pub const LINK_WAIT: Duration = Duration::from_secs(2);
 /// How long a TLS finding whose socket is known waits to learn that the socket refused it.
 pub const VERDICT_WAIT: Duration = Duration::from_millis(100);
+/// How long a program may be silent on a connection after one of its calls was stopped. One that goes on, or gives up, does so in
+/// milliseconds; people and timeouts wait longer than this.
+pub const SILENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowKey {
@@ -94,6 +97,8 @@ pub struct Flow {
     pub aligned: bool,
     pub waiting: Vec<Waiting>,
     pub refused: Option<Refused>,
+    /// A call was stopped and nothing came since: when the connection is ended, so that nobody waits for an answer to it.
+    pub ends: Option<Instant>,
     /// Where in the stream the last write began.
     pub write: u64,
     pub seen: Option<Box<Seen>>,
@@ -122,6 +127,7 @@ impl Flow {
             aligned: true,
             waiting: Vec::new(),
             refused: None,
+            ends: None,
             write: 0,
             seen: None,
             repeats_due: None,
@@ -145,6 +151,7 @@ impl Flow {
         self.writer = Writer { pid: head.tgid(), uid: head.uid, comm: head.comm };
         self.last_data = now;
         self.flushed = false;
+        self.ends = None;
         if head.tuple.is_known() {
             self.tuple = head.tuple;
         }
@@ -160,6 +167,7 @@ impl Flow {
                 Source::OpenSsl | Source::GnuTls => Method::ReturnOverride,
             };
             self.refused = Some(Refused { from: head.offset, method, explained: false });
+            self.ends = (method == Method::ReturnOverride).then(|| now + SILENCE);
         } else if source == Source::Udp {
             self.refused = None;
         }
@@ -200,6 +208,7 @@ impl Flow {
         self.repeats_due = None;
         self.sni = None;
         self.refused = None;
+        self.ends = None;
         self.order = Order::default();
         if !self.aligned {
             self.inspector.start_over();
@@ -210,7 +219,7 @@ impl Flow {
     pub fn next_due(&self) -> Option<Instant> {
         let idle = self.undecided().then(|| self.last_data + IDLE);
         let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
-        [idle, waiting, self.repeats_due].into_iter().flatten().min()
+        [idle, waiting, self.repeats_due, self.ends].into_iter().flatten().min()
     }
 }
 

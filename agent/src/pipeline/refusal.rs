@@ -35,8 +35,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             enforcement: method.name(),
             explanation,
         });
-        if let (Some(blocking), Method::SkMsg) = (&self.blocking, method) {
-            let _ = blocking.hang_up.send(Refused { pid: refusal.tgid(), cookie: refusal.cookie });
+        if method.ends_the_connection() {
+            self.hang_up(refusal.tgid(), refusal.cookie);
         }
     }
 
@@ -105,14 +105,21 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.take_hits(flow, &mut hits, now);
         self.hits = hits;
         self.release_all(flow, now);
-        if let Some(blocking) = &self.blocking
-            && (flow.source == Source::Tcp
-                || flow.refused.is_some_and(|refused| refused.method.ends_the_connection()))
+        if flow.source == Source::Tcp
+            || flow.refused.is_some_and(|refused| refused.method.ends_the_connection())
         {
-            // Nobody listens when the agent shuts down.
-            let _ = blocking.hang_up.send(Refused { pid: flow.writer.pid, cookie: flow.cookie });
+            self.hang_up(flow.writer.pid, flow.cookie);
         }
         self.check_explained(flow, rule);
+    }
+
+    pub(super) fn hang_up(&self, pid: u32, cookie: u64) {
+        if let Some(blocking) = &self.blocking
+            && cookie != 0
+        {
+            // Nobody listens when the agent shuts down.
+            let _ = blocking.hang_up.send(Refused { pid, cookie });
+        }
     }
 
     /// A refusal for which there is no finding is at least counted.

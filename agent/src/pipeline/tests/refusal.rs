@@ -141,6 +141,47 @@ fn a_call_that_was_stopped_is_blocked_and_its_connection_goes_on() {
     assert_eq!(rig.lost(Cause::RefusedUnexplained), 0);
 }
 
+/// Until after the time that a program may be silent.
+fn wait_in_silence(rig: &mut Rig) {
+    rig.pass(crate::flow::SILENCE.as_millis() as u64 + 20);
+}
+
+#[test]
+fn a_connection_that_is_silent_after_a_call_that_was_stopped_is_ended() {
+    let (mut rig, ended) = blocking();
+    let conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    stop(&mut rig, &conn, 0, &request(1));
+    rig.pass(1000);
+    stop(&mut rig, &conn, 0, &request(1));
+    rig.pass(1500);
+    assert_eq!(ended.try_iter().count(), 0, "it tried again");
+    wait_in_silence(&mut rig);
+    wait_in_silence(&mut rig);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9 }]);
+}
+
+#[test]
+fn a_connection_that_goes_on_after_a_call_that_was_stopped_is_not_ended() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    stop(&mut rig, &conn, 0, &request(1));
+    rig.pass(1000);
+    rig.write(&mut conn, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_in_silence(&mut rig);
+    assert_eq!(ended.try_iter().count(), 0);
+}
+
+#[test]
+fn a_connection_that_was_closed_after_a_call_that_was_stopped_is_not_ended() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn::tls(0x10);
+    rig.link(&mut conn, 9, REMOTE);
+    stop(&mut rig, &conn, 0, &request(1));
+    rig.close(9);
+    wait_in_silence(&mut rig);
+    assert_eq!(ended.try_iter().count(), 0);
+}
+
 #[test]
 fn what_left_before_a_call_that_was_stopped_is_not_blocked_by_it() {
     let (mut rig, _ended) = blocking();

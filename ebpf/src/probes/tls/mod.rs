@@ -55,7 +55,8 @@ fn plaintext<const FULL: u32, R: Rung>(
     }
     // First, while there are few states of the program: each one that reaches the scan is verified with it.
     let judged = R::JUDGES && marks::known(&ContextKey { tgid: pid_tgid >> 32, context }).accepted == 0;
-    let stopped = if R::STOPS && judged { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
+    let stopped =
+        if R::STOPS && judged { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
     if judged && !R::STOPS {
         keys::find(pid_tgid >> 32, context, buffer, len);
     }
