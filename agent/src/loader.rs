@@ -232,7 +232,7 @@ impl Kernel {
             let link = connect
                 .load()
                 .and_then(|()| connect.attach(&cgroup, MODE))
-                .and_then(|link| Ok(self.pins.is_some().then(|| connect.take_link(link)).transpose()?))
+                .and_then(|link| self.pins.is_some().then(|| connect.take_link(link)).transpose())
                 .map_err(|error| LoadError::Program { name, error })?;
             self.keep(link)?;
         }

@@ -399,7 +399,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         }
         if flow.ends.is_some_and(|due| due <= now) {
             flow.ends = None;
-            self.hang_up(flow.writer.pid, flow.cookie);
+            self.hang_up(flow.writer.pid, flow.cookie, &flow.tuple);
         }
         self.put(id, flow, now);
     }

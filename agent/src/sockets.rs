@@ -52,6 +52,7 @@ struct Found {
     netns: u64,
     socket: OwnedFd,
     udp: bool,
+    mptcp: bool,
     listening: bool,
     local: SocketAddr,
     remote: Option<SocketAddr>,
@@ -75,7 +76,7 @@ impl Sockets {
     /// attached: what is established later comes by itself, what came twice is one entry.
     pub fn adopt_connections(&mut self, wanted: Wanted) -> Adopted {
         self.adopt_each(wanted, |sockets, found, flags| {
-            if found.udp || found.remote.is_none() {
+            if found.udp || found.mptcp || found.remote.is_none() {
                 return None;
             }
             Some(sockets.adopt_connection(found, flags))
@@ -184,14 +185,15 @@ fn is_own_host(local: IpAddr, remote: IpAddr) -> bool {
     remote.to_canonical().is_loopback() || remote.to_canonical() == local.to_canonical()
 }
 
-/// Shuts a process's connection in both directions.
+/// Shuts a process's connection in both directions: the one with this cookie, or one of MPTCP that goes out by this port.
 ///
 /// # Errors
 /// When the process cannot be looked into.
-pub fn shut(pid: u32, cookie: u64) -> std::io::Result<()> {
+pub fn shut(pid: u32, cookie: u64, port: u16) -> std::io::Result<()> {
     let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
     visit_process(pid, &mut |found| {
-        if socket_cookie(&found.socket) == Ok(cookie) {
+        let carries_it = found.mptcp && found.local.port() == port;
+        if carries_it || socket_cookie(&found.socket) == Ok(cookie) {
             // It may be closed by now.
             let _ = shutdown(&found.socket, Shutdown::Both);
         }
@@ -235,7 +237,7 @@ fn visit_process(pid: i32, show: &mut dyn FnMut(&Found)) -> std::io::Result<()> 
 
 fn describe(pid: i32, fd: i32, netns: u64, uid: u32, socket: OwnedFd) -> Option<Found> {
     let protocol = socket_protocol(&socket).ok()??;
-    if protocol != ipproto::TCP && protocol != ipproto::UDP {
+    if ![ipproto::TCP, ipproto::UDP, ipproto::MPTCP].contains(&protocol) {
         return None;
     }
     let udp = protocol == ipproto::UDP;
@@ -245,6 +247,7 @@ fn describe(pid: i32, fd: i32, netns: u64, uid: u32, socket: OwnedFd) -> Option<
         netns,
         uid,
         udp,
+        mptcp: protocol == ipproto::MPTCP,
         listening: !udp && socket_acceptconn(&socket).unwrap_or(false),
         local: address(getsockname(&socket).ok())?,
         remote: address(getpeername(&socket).ok().flatten()),

@@ -21,6 +21,12 @@ pub fn slow() -> f64 {
     })
 }
 
+/// Whether this kernel asks BPF programs what it lets pass.
+pub fn has_bpf_lsm() -> bool {
+    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    modules.trim().split(',').any(|module| module == "bpf")
+}
+
 /// Whether the tests run in an emulated machine (`cargo xtask vm`).
 pub fn in_vm() -> bool {
     env::var_os("KEYMOAT_VM").is_some_and(|value| value == "1")

@@ -10,6 +10,8 @@ pub struct Refused {
     /// Process that wrote on it.
     pub pid: u32,
     pub cookie: u64,
+    /// Its port on this host: the program's own socket may have another cookie than the one that was refused (MPTCP).
+    pub port: u16,
 }
 
 /// A thread of its own: a process can have many descriptors to look through.
@@ -23,9 +25,9 @@ pub fn start() -> std::io::Result<Sender<Refused>> {
 }
 
 fn run(refused: &Receiver<Refused>) {
-    for Refused { pid, cookie } in refused {
+    for Refused { pid, cookie, port } in refused {
         // A process that is gone has closed its connections.
-        if let Err(error) = sockets::shut(pid, cookie) {
+        if let Err(error) = sockets::shut(pid, cookie, port) {
             tracing::debug!(pid, "a refused connection was not shut: {error}");
         }
     }

@@ -179,8 +179,8 @@ fn lock() -> Result<File, PinError> {
 }
 
 fn is_mounted() -> bool {
-    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    rustix::fs::statfs(FILE_SYSTEM).is_ok_and(|found| i64::from(found.f_type) == BPF_FS_MAGIC)
+    const BPF_FS_MAGIC: rustix::fs::FsWord = 0xcafe_4a11;
+    rustix::fs::statfs(FILE_SYSTEM).is_ok_and(|found| found.f_type == BPF_FS_MAGIC)
 }
 
 fn maps_folder() -> PathBuf {

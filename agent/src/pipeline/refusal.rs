@@ -8,7 +8,7 @@ use crate::flow::{self, Flow, FlowKey};
 use crate::health::Cause;
 use crate::record;
 use keymoat_abi::enforce::UNJUDGED;
-use keymoat_abi::{Data, Refusal, Source, Why};
+use keymoat_abi::{Data, Refusal, Source, Tuple, Why};
 use keymoat_detect::{Hit, Inspector};
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             explanation,
         });
         if method.ends_the_connection() {
-            self.hang_up(refusal.tgid(), refusal.cookie);
+            self.hang_up(refusal.tgid(), refusal.cookie, &refusal.tuple);
         }
     }
 
@@ -108,17 +108,17 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if flow.source == Source::Tcp
             || flow.refused.is_some_and(|refused| refused.method.ends_the_connection())
         {
-            self.hang_up(flow.writer.pid, flow.cookie);
+            self.hang_up(flow.writer.pid, flow.cookie, &flow.tuple);
         }
         self.check_explained(flow, rule);
     }
 
-    pub(super) fn hang_up(&self, pid: u32, cookie: u64) {
+    pub(super) fn hang_up(&self, pid: u32, cookie: u64, tuple: &Tuple) {
         if let Some(blocking) = &self.blocking
             && cookie != 0
         {
             // Nobody listens when the agent shuts down.
-            let _ = blocking.hang_up.send(Refused { pid, cookie });
+            let _ = blocking.hang_up.send(Refused { pid, cookie, port: tuple.local_port });
         }
     }
 

@@ -4,8 +4,6 @@ use keymoat_tests::commands::*;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Server, env, pki};
 use std::process::Command;
 
-const THREADS: usize = 50;
-
 #[test]
 fn busy_programs_outlive_agents() {
     let mut agent = Agent::own(&Options::blocking());
@@ -17,7 +15,7 @@ fn busy_programs_outlive_agents() {
         .arg(program("tls_load.py"))
         .args(named(&server))
         .arg(authority())
-        .arg(THREADS.to_string());
+        .arg(env::count(12, 50).to_string());
     let mut load = Client::start(command);
     load.wait_line("started");
     let agents = env::count(2, 200);

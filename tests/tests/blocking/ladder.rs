@@ -49,11 +49,11 @@ macro_rules! under {
 
 under!(signal, "signal":
     curl_header, curl_http2_header, curl_http2_body, python_urllib_header, python_requests, python_asyncio, node_https,
-    openssl_s_client, openssl_write_ex, static_openssl, gnutls_send, gnutls_send_range, netcat_tcp, netcat_udp,
+    openssl_s_client, openssl_write_ex, gnutls_send, gnutls_send_range, netcat_tcp, netcat_udp,
 );
 under!(return_override, "return-override":
     curl_header, curl_http2_header, curl_http2_body, python_urllib_header, python_requests, python_asyncio, node_https,
-    openssl_s_client, openssl_write_ex, static_openssl, gnutls_send, gnutls_send_range, netcat_tcp, netcat_udp,
+    openssl_s_client, openssl_write_ex, gnutls_send, gnutls_send_range, netcat_tcp, netcat_udp,
 );
 under!(sk_msg, "sk-msg":
     curl_header, curl_http2_header, python_asyncio, node_https, gnutls_send,

@@ -4,7 +4,7 @@ use keymoat_tests::agent::{Own, keymoat};
 use keymoat_tests::commands::*;
 use keymoat_tests::programs::km_rustls;
 use keymoat_tests::script::request;
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, env, pki};
 use rustix::net::{AddressFamily, SocketType, socket};
 use std::net::UdpSocket;
 use std::ops::Deref;
@@ -16,10 +16,10 @@ use std::thread;
 const AGENTS: usize = 4;
 
 /// An agent in `strict` mode. Whatever a test did, the host is as before when this is gone.
-struct Strict(Own);
+pub(super) struct Strict(Own);
 
 impl Strict {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self(Agent::own(&Options::blocking().arg("--strict")))
     }
 }
@@ -203,8 +203,7 @@ fn it_goes_with_block_mode_only() {
 fn packet_sockets_are_refused_or_it_is_said_that_they_are_not() {
     let agent = Strict::start();
     let made = || socket(AddressFamily::PACKET, SocketType::RAW, None).map(drop);
-    let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    if modules.split(',').any(|module| module.trim() == "bpf") {
+    if env::has_bpf_lsm() {
         assert_eq!(made(), Err(rustix::io::Errno::PERM));
         let refusal = agent.expect_refusal(std::process::id());
         assert_eq!((refusal.reason.as_str(), refusal.enforcement.as_str()), ("packet-socket", "lsm"));

@@ -30,6 +30,26 @@ const TAKEN: &str = "taken";
 /// Begins what a test program prints.
 pub const RUNNING: &str = "     Running";
 
+/// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, and tests whose point is how often
+/// something is done or which programs do it.
+const LEFT_OUT: [&str; 9] = [
+    "same_request_without_key",
+    "benign::",
+    "comings_and_goings::",
+    "everyday::",
+    "ladder::signal",
+    "ladder::sk_msg",
+    "overload::",
+    "race::",
+    "ways_out::",
+];
+
+/// Arguments for test programs.
+pub fn left_out(brief: bool) -> Vec<String> {
+    let skip = |part: &&str| ["--skip".to_owned(), (*part).to_owned()];
+    LEFT_OUT.iter().filter(|_| brief).flat_map(skip).collect()
+}
+
 impl Suite {
     pub fn only(command: &str) -> Self {
         let job = Job { name: "command".to_owned(), command: format!("( {command}\n)") };

@@ -57,7 +57,7 @@ fn plaintext_that_was_refused_is_blocked_and_its_connection_ended() {
     let (mut rig, ended) = blocking();
     rig.write_in(&mut Conn::tcp(7), flags::REFUSED, request(1).as_bytes(), usize::MAX);
     assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
-    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 7 }]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 7, port: 40_000 }]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn tls_waits_for_the_word_of_its_socket() {
     assert_eq!(outcomes(&rig), [], "it may still be refused");
     rig.pipeline.event(&refusal(&conn, 9, 0), rig.now);
     assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
-    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9 }]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9, port: 40_000 }]);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_connection_that_is_silent_after_a_call_that_was_stopped_is_ended() {
     assert_eq!(ended.try_iter().count(), 0, "it tried again");
     wait_in_silence(&mut rig);
     wait_in_silence(&mut rig);
-    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9 }]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9, port: 40_000 }]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use keymoat_tests::threat_model::{Expected, Outcome};
 use keymoat_tests::{Net, Script, Server, commands::text};
 
 const NOT_ASKED: &str = "when the kernel fails to send a message that was judged, it keeps the verdict for the next one and does not \
-    ask about that; packets are seen. To do: rotate the key. Judging packets too would close this";
+    ask about that; packets are seen. To do: rotate the key, or `--strict`, which judges packets as well";
 const NO_ZERO_COPY: &str = "the kernel has no such call for a connection that is judged: EOPNOTSUPP, with a key or without. Programs \
     fall back to another";
 const BELOW_IP: &str = "a frame that the program built goes to the card itself. It needs CAP_NET_RAW: give that to nobody, or \

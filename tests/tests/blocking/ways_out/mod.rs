@@ -4,7 +4,9 @@
 mod calls;
 mod cut;
 mod forms;
+mod in_strict;
 
+use super::strict::Strict;
 use keymoat_tests::cases::Invocation;
 use keymoat_tests::threat_model::{self, Expected, Outcome, Tried};
 use keymoat_tests::{Agent, Client, FakeKey, Options, Server};
@@ -22,15 +24,19 @@ fn every_way_out_ends_as_the_threat_model_says() {
     let agent = Agent::shared_as(&Options::blocking());
     let sections = [("calls", calls::ways()), ("keys cut in pieces", cut::ways()), ("forms", forms::ways())];
     let mut all = Vec::new();
-    for (section, ways) in sections {
-        for Way { what, attempt, expected } in ways {
-            eprintln!("{section}: {what}");
-            all.push(Tried { section, what, came: attempt(&agent), expected });
-        }
-    }
+    sections.into_iter().for_each(|(section, ways)| try_each(section, ways, &agent, &mut all));
+    drop(agent);
+    try_each("strict", in_strict::ways(), &Strict::start(), &mut all);
     threat_model::save(&all);
     threat_model::assert_as_expected(&all);
     threat_model::assert_documented(&all);
+}
+
+fn try_each(section: &'static str, ways: Vec<Way>, agent: &Agent, all: &mut Vec<Tried>) {
+    for Way { what, attempt, expected } in ways {
+        eprintln!("{section}: {what}");
+        all.push(Tried { section, what, came: attempt(agent), expected });
+    }
 }
 
 /// What the receiver has when a key reached it.
