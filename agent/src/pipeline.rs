@@ -12,7 +12,7 @@ use crate::enrich::ProcessTable;
 use crate::export::Outbox;
 use crate::flow::order::Admit;
 use crate::flow::table::{FlowId, Table};
-use crate::flow::{Flow, FlowKey, LINK_WAIT, VERDICT_WAIT, Waiting, tls};
+use crate::flow::{Flow, FlowKey, LINK_WAIT, SILENCE, VERDICT_WAIT, Waiting, tls};
 use crate::health::{Cause, Counters};
 use crate::kernel::numbers::Numbers;
 use crate::record::{Process, Record};
@@ -397,8 +397,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if flow.repeats_due.is_some_and(|due| due <= now) {
             self.reporter.repeats(&mut flow);
         }
-        if flow.ends.is_some_and(|due| due <= now) {
-            flow.ends = None;
+        if flow.stopped && flow.last_data + SILENCE <= now {
+            flow.stopped = false;
             self.hang_up(flow.writer.pid, flow.cookie, &flow.tuple);
         }
         self.put(id, flow, now);

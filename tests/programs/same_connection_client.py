@@ -1,7 +1,8 @@
 """One TLS connection that goes on after a refused write: KIND ADDRESS PORT NAME AUTHORITY; the key is in KM_KEY.
 
 A request with the key, one without, and both once more. socket: the library writes to the socket. memory: it writes to memory,
-as event loops have it. http2: streams of one connection (their fields never enter HPACK's table). Says what became of each."""
+as event loops have it. http2: streams of one connection (their fields never enter HPACK's table). Says what became of each.
+deaf: only the first request, whose error is ignored, and then an answer is waited for."""
 import os, socket, ssl, sys
 
 kind, address, port, name, authority = sys.argv[1:]
@@ -75,11 +76,17 @@ class Http2:
 
 
 sock = socket.create_connection((address, int(port)))
-sock.settimeout(20)
+sock.settimeout(None if kind == "deaf" else 20)
 if kind == "http2":
     context.set_alpn_protocols(["h2"])
 tls = Memory(sock) if kind == "memory" else context.wrap_socket(sock, server_hostname=name)
 client = Http2(tls) if kind == "http2" else Http1(tls)
+if kind == "deaf":
+    try:
+        client.ask(key)
+    except OSError:
+        pass
+    sys.exit(print("answered" if tls.recv(1) else "ended"))
 said = []
 for secret in (key, "none", key, "none"):
     try:

@@ -97,8 +97,8 @@ pub struct Flow {
     pub aligned: bool,
     pub waiting: Vec<Waiting>,
     pub refused: Option<Refused>,
-    /// A call was stopped and nothing came since: when the connection is ended, so that nobody waits for an answer to it.
-    pub ends: Option<Instant>,
+    /// The last call was stopped, and the connection goes on: if nothing follows, somebody may wait for an answer to it.
+    pub stopped: bool,
     /// Where in the stream the last write began.
     pub write: u64,
     pub seen: Option<Box<Seen>>,
@@ -127,7 +127,7 @@ impl Flow {
             aligned: true,
             waiting: Vec::new(),
             refused: None,
-            ends: None,
+            stopped: false,
             write: 0,
             seen: None,
             repeats_due: None,
@@ -151,7 +151,7 @@ impl Flow {
         self.writer = Writer { pid: head.tgid(), uid: head.uid, comm: head.comm };
         self.last_data = now;
         self.flushed = false;
-        self.ends = None;
+        self.stopped = false;
         if head.tuple.is_known() {
             self.tuple = head.tuple;
         }
@@ -167,7 +167,7 @@ impl Flow {
                 Source::OpenSsl | Source::GnuTls => Method::ReturnOverride,
             };
             self.refused = Some(Refused { from: head.offset, method, explained: false });
-            self.ends = (method == Method::ReturnOverride).then(|| now + SILENCE);
+            self.stopped = method == Method::ReturnOverride;
         } else if source == Source::Udp {
             self.refused = None;
         }
@@ -208,7 +208,7 @@ impl Flow {
         self.repeats_due = None;
         self.sni = None;
         self.refused = None;
-        self.ends = None;
+        self.stopped = false;
         self.order = Order::default();
         if !self.aligned {
             self.inspector.start_over();
@@ -219,7 +219,8 @@ impl Flow {
     pub fn next_due(&self) -> Option<Instant> {
         let idle = self.undecided().then(|| self.last_data + IDLE);
         let waiting = self.waiting.iter().map(|waiting| waiting.until).min();
-        [idle, waiting, self.repeats_due, self.ends].into_iter().flatten().min()
+        let silence = self.stopped.then(|| self.last_data + SILENCE);
+        [idle, waiting, self.repeats_due, silence].into_iter().flatten().min()
     }
 }
 

@@ -1,8 +1,10 @@
 //! What outlives the agent in `strict` mode. A program stays attached while its link is pinned in the BPF file system, and the
 //! maps it works on are found there by the next agent.
 //!
-//!     /sys/fs/bpf/keymoat/maps-LAYOUT/NAME    what one agent leaves to the next
-//!     /sys/fs/bpf/keymoat/links-EPOCH/N       what one agent attached
+//! ```text
+//! /sys/fs/bpf/keymoat/maps-LAYOUT/NAME    what one agent leaves to the next
+//! /sys/fs/bpf/keymoat/links-EPOCH/N       what one agent attached
+//! ```
 //!
 //! An agent that takes over attaches all of its own programs first; then, in one store to `ACTIVE`, they begin to judge and those of
 //! the agent before it stop; then the old links go. Sockets keep the program that judges their messages as long as they

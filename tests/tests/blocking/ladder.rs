@@ -117,31 +117,42 @@ fn goes_on(client: impl FnOnce(&Server, &FakeKey) -> Command, server: fn() -> Se
     });
 }
 
+fn one_connection(kind: &str, server: &Server, key: &FakeKey) -> Command {
+    let mut command = Command::new(python_with_requests());
+    command.arg(program("same_connection_client.py")).arg(kind).args(named(server)).arg(authority());
+    command.envs(key_variable(Some(key)));
+    command
+}
+
+/// Its twins are the programs that go on, below.
+#[test]
+fn a_program_that_ignores_the_error_does_not_wait_for_ever() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let client = Client::run(one_connection("deaf", &server, &key));
+    assert_eq!(client.stdout.trim(), "ended", "{}", client.stderr);
+    agent.expect(&Expect::key(&key).action("blocked").pid(client.pid).to(server.address()));
+    server.assert_never(key.reveal().as_bytes());
+}
+
 mod return_override_goes_on {
     use super::*;
-
-    fn python(kind: &str, server: &Server, key: &FakeKey) -> Command {
-        let mut command = Command::new(python_with_requests());
-        command.arg(program("same_connection_client.py")).arg(kind).args(named(server)).arg(authority());
-        command.envs(key_variable(Some(key)));
-        command
-    }
 
     const SERVED_AND_REFUSED: &str = "refused served refused served";
 
     #[test]
     fn of_a_socket() {
-        goes_on(|server, key| python("socket", server, key), Server::https, SERVED_AND_REFUSED);
+        goes_on(|server, key| one_connection("socket", server, key), Server::https, SERVED_AND_REFUSED);
     }
 
     #[test]
     fn of_memory_buffers() {
-        goes_on(|server, key| python("memory", server, key), Server::https, SERVED_AND_REFUSED);
+        goes_on(|server, key| one_connection("memory", server, key), Server::https, SERVED_AND_REFUSED);
     }
 
     #[test]
     fn of_http2() {
-        goes_on(|server, key| python("http2", server, key), Server::http2, SERVED_AND_REFUSED);
+        goes_on(|server, key| one_connection("http2", server, key), Server::http2, SERVED_AND_REFUSED);
     }
 
     fn requests(key: &FakeKey) -> std::path::PathBuf {
