@@ -1,16 +1,19 @@
 //! Loads the kernel programs and attaches them.
 
 pub mod pins;
+mod programs;
+mod uprobes;
 
-use crate::discover::{Attach, AttachError, AttachId};
+pub use programs::TLS_PROGRAMS;
+pub use uprobes::Uprobes;
+
 use crate::enforce::Method;
 use crate::enforce::verdicts::Verdicts;
 use crate::kernel::numbers::Numbers;
-use crate::kernel::rcu::Expedited;
 use crate::kernel::{self, TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
 use aya::programs::links::FdLink;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
 use aya::programs::{
     CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, SkMsg, SockOps,
     TracePoint, UProbe,
@@ -20,74 +23,12 @@ use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{Config, FlowState};
 use keymoat_detect::RuleTables;
 use pins::Pins;
-use std::collections::HashMap;
+use programs::{JUDGING, MESSAGES, OVERRIDE, PACKET_SOCKETS, SYSCALL_PROGRAMS, tls_judging};
 use std::fs::File;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("KEYMOAT_EBPF_OBJECT"));
-
-/// The socket layer of hosts without cgroup v2: program, system call tracepoints.
-const SYSCALL_PROGRAMS: &[(&str, &[&str])] = &[
-    ("enter_socket", &["sys_enter_socket"]),
-    ("exit_socket", &["sys_exit_socket"]),
-    ("enter_connect", &["sys_enter_connect"]),
-    ("exit_connect", &["sys_exit_connect"]),
-    ("enter_accept", &["sys_enter_accept", "sys_enter_accept4"]),
-    ("exit_accept", &["sys_exit_accept", "sys_exit_accept4"]),
-    ("enter_close", &["sys_enter_close"]),
-    ("enter_write", &["sys_enter_write"]),
-    ("enter_sendto", &["sys_enter_sendto"]),
-    ("enter_writev", &["sys_enter_writev", "sys_enter_pwritev2"]),
-    ("enter_sendmsg", &["sys_enter_sendmsg"]),
-    ("enter_sendmmsg", &["sys_enter_sendmmsg"]),
-];
-
-/// Programs attached by `discover` to functions of TLS libraries.
-pub const TLS_PROGRAMS: &[&str] = &[
-    "openssl_write",
-    "openssl_write_ex",
-    "openssl_handshake",
-    "openssl_ready",
-    "openssl_sendfile",
-    "gnutls_send",
-    "gnutls_handshake",
-];
-
-/// Refuses sockets for raw packets.
-const PACKET_SOCKETS: &str = "packet_socket";
-
-/// Judges what is written on TCP connections.
-const MESSAGES: &str = "message_egress";
-
-/// What the kernel verifies first of all programs that override: a few instructions, no more.
-const OVERRIDE: &str = "return_override";
-
-/// Programs that only look, and those that do the same and judge what leaves.
-const JUDGING: &[(&str, &str)] =
-    &[("tcp_connections", "tcp_connections_judged"), ("packet_egress", "packet_egress_judged")];
-
-/// The same for TLS calls, by what refuses them.
-const fn tls_judging(method: Method) -> &'static [(&'static str, &'static str)] {
-    match method {
-        Method::ReturnOverride => &[
-            ("openssl_write", "openssl_write_override"),
-            ("openssl_write_ex", "openssl_write_ex_override"),
-            ("gnutls_send", "gnutls_send_override"),
-        ],
-        Method::Signal => &[
-            ("openssl_write", "openssl_write_signal"),
-            ("openssl_write_ex", "openssl_write_ex_signal"),
-            ("gnutls_send", "gnutls_send_signal"),
-        ],
-        Method::SkMsg | Method::CgroupSkb | Method::Lsm => &[
-            ("openssl_write", "openssl_write_judged"),
-            ("openssl_write_ex", "openssl_write_ex_judged"),
-            ("gnutls_send", "gnutls_send_judged"),
-        ],
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -494,7 +435,7 @@ impl Kernel {
 
     /// What `discover` attaches with.
     pub fn attacher(&self) -> Uprobes {
-        Uprobes { kernel: self.clone(), links: HashMap::new(), next: 0 }
+        Uprobes::new(self.clone())
     }
 
     /// Runs `work` on the loaded object (aya-log takes its map from it).
@@ -531,65 +472,6 @@ where
 {
     let map = ebpf.take_map(name).ok_or(LoadError::Missing(name))?;
     map.try_into().map_err(|error| LoadError::Map { name, error })
-}
-
-/// Attaches uprobes by open file: the path given to the kernel leads to exactly this inode, whichever mount
-/// namespace it lives in and even when it has been deleted.
-pub struct Uprobes {
-    kernel: Kernel,
-    links: HashMap<u64, Attached>,
-    next: u64,
-}
-
-/// One probe in place.
-enum Attached {
-    Held { program: &'static str, link: UProbeLinkId },
-    Pinned(PathBuf),
-}
-
-impl Attach for Uprobes {
-    fn attach(
-        &mut self,
-        file: &File,
-        name: &'static str,
-        offset: u64,
-        cookie: Option<u64>,
-    ) -> Result<AttachId, AttachError> {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let failed = |error: &dyn std::fmt::Display| AttachError(error.to_string().into());
-        let name = self.kernel.variant(name);
-        let mut ebpf = self.kernel.lock();
-        let probe: &mut UProbe = program(&mut ebpf, name).map_err(|error| failed(&error))?;
-        let _quickly = Expedited::begin();
-        let link = probe
-            .attach(UProbeAttachPoint { location: offset.into(), cookie }, &path, UProbeScope::AllProcesses)
-            .map_err(|error| AttachError(chain(&error).into()))?;
-        let attached = if self.kernel.pins.is_some() {
-            let link = probe.take_link(link).map_err(|error| failed(&error))?;
-            let kept = self.kernel.keep(Some(link)).map_err(|error| failed(&error))?;
-            Attached::Pinned(kept.unwrap_or_default())
-        } else {
-            Attached::Held { program: name, link }
-        };
-        drop(ebpf);
-        self.next += 1;
-        self.links.insert(self.next, attached);
-        Ok(AttachId(self.next))
-    }
-
-    fn detach(&mut self, id: AttachId) {
-        let (name, link) = match (self.links.remove(&id.0), &self.kernel.pins) {
-            (Some(Attached::Held { program, link }), _) => (program, link),
-            (Some(Attached::Pinned(path)), Some(pins)) => return pins.let_go(&path),
-            _ => return,
-        };
-        let mut ebpf = self.kernel.lock();
-        let Ok(probe) = program::<UProbe>(&mut ebpf, name) else { return };
-        let _quickly = Expedited::begin();
-        if let Err(error) = probe.detach(link) {
-            tracing::debug!("detaching {name}: {error}");
-        }
-    }
 }
 
 /// An error with its causes; of a verifier log, the last line that says something.

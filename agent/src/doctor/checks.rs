@@ -3,7 +3,7 @@
 use super::{Check, Outcome};
 use crate::discover;
 use crate::kernel::{TaskOffsets, btf, cgroup, rcu};
-use crate::loader::{Kernel, LoadError, Settings, brief};
+use crate::loader::{Kernel, LoadError, Settings, brief, pins};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
 
@@ -25,6 +25,7 @@ pub fn all() -> (Vec<Check>, Option<SocketLayer>) {
     };
     checks.push(notifications());
     checks.push(quick_attach());
+    checks.extend(strict());
     (checks, layer)
 }
 
@@ -65,6 +66,12 @@ fn capabilities() -> Check {
         }
         Err(error) => missing(name, &error, "the agent will not start"),
     }
+}
+
+/// What an agent in `strict` mode left, which an agent that looks for it finds, and a person who wonders why writes are refused.
+fn strict() -> Option<Check> {
+    let left = "what `keymoat agent --strict` attached is in force, whether an agent runs or not; `keymoat agent --detach` ends it";
+    pins::in_force().then(|| ok("strict", left))
 }
 
 fn task_offsets() -> Check {
