@@ -30,9 +30,9 @@ const TAKEN: &str = "taken";
 /// Begins what a test program prints.
 pub const RUNNING: &str = "     Running";
 
-/// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, and tests whose point is how often
-/// something is done or which programs do it.
-const LEFT_OUT: [&str; 9] = [
+/// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, tests whose point is how often
+/// something is done or which programs do it, and those that start many agents, of which each takes a minute in emulation.
+const LEFT_OUT: [&str; 10] = [
     "same_request_without_key",
     "benign::",
     "comings_and_goings::",
@@ -41,6 +41,7 @@ const LEFT_OUT: [&str; 9] = [
     "ladder::sk_msg",
     "overload::",
     "race::",
+    "strict::",
     "ways_out::",
 ];
 
