@@ -235,15 +235,22 @@ proptest! {
         prop_assert_eq!(in_chunks(at.windows(2).map(|pair| &text[pair[0]..pair[1]])), scan(&text));
     }
 
-    /// Against the plainest search there is.
+    /// Against the plainest search there is. An encoded form that ends with the first letter of a value behind it takes that letter.
     #[test]
     fn all_that_is_there_is_found(pieces in prop::collection::vec(piece(), 0..10)) {
         let text = pieces.concat();
         let found = scan(&text);
         for (name, value) in [("token", TOKEN), ("other", OTHER), ("inner", INNER), ("password", PASSWORD)] {
-            let there = text.windows(value.len()).filter(|window| *window == value.as_bytes()).count();
+            let places = (0..text.len()).filter(|at| text[*at..].starts_with(value.as_bytes()));
+            let taken = |at: usize| {
+                let overlaps = |(_, form, start, end, _): &Found| {
+                    *form != Form::Raw && *start < (at + value.len()) as u64 && (at as u64) < *end
+                };
+                found.iter().any(overlaps)
+            };
+            let (taken, free): (Vec<usize>, Vec<usize>) = places.partition(|at| taken(*at));
             let raw = found.iter().filter(|(of, form, ..)| of == name && *form == Form::Raw).count();
-            prop_assert_eq!(raw, there, "{}", name);
+            prop_assert!((free.len()..=free.len() + taken.len()).contains(&raw), "{}: {} times", name, raw);
         }
         for (_, form, start, end, _) in &found {
             prop_assert!(*form != Form::Raw || text[*start as usize..*end as usize].len() as u64 == end - start);

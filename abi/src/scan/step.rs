@@ -107,7 +107,8 @@ fn advance_alone(flow: &mut Flow, tables: &impl Tables) {
         if flow.at >= flow.end {
             return;
         }
-        advance(flow, tables);
+        read_literal(flow, tables);
+        settle(flow, tables);
         if flow.anchor != NO_ANCHOR || flow.state == START {
             return;
         }
@@ -117,6 +118,14 @@ fn advance_alone(flow: &mut Flow, tables: &impl Tables) {
 /// Takes both automata over one byte.
 #[inline]
 fn advance(flow: &mut Flow, tables: &impl Tables) {
+    let byte = read_literal(flow, tables);
+    follow(flow, tables, byte);
+    settle(flow, tables);
+}
+
+/// Takes the literal automaton over one byte, and gives it.
+#[inline]
+fn read_literal(flow: &mut Flow, tables: &impl Tables) -> u8 {
     let header = tables.header();
     let byte = flow.byte(flow.at);
     let class = tables.class(0, byte);
@@ -127,9 +136,13 @@ fn advance(flow: &mut Flow, tables: &impl Tables) {
         flow.floor = flow.at;
     }
     flow.state = tables.literal(cell);
-    if flow.open > 0 {
-        follow(flow, tables, byte);
-    }
+    byte
+}
+
+/// Notes the literal that has ended, or hands back to the filter.
+#[inline]
+fn settle(flow: &mut Flow, tables: &impl Tables) {
+    let header = tables.header();
     if flow.state >= header.ending {
         flow.anchor = tables.ending(flow.state - header.ending);
         flow.tried = 0;
