@@ -62,7 +62,7 @@ fn an_exception_for_one_time_is_used_up() {
     allow(&config, &["anthropic-api-key", "--once"]);
     assert!(arrives(&first));
     agent.expect(&Expect::key(&first).action("allowed"));
-    sleep(env::seconds(1.0));
+    sleep(env::seconds(3.0));
     assert!(!arrives(&second));
     agent.expect(&Expect::key(&second).action("blocked"));
 }
