@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 pub const IDLE: Duration = Duration::from_millis(50);
 /// How long a TLS finding waits to learn which socket its bytes took.
 pub const LINK_WAIT: Duration = Duration::from_secs(2);
-/// How long a TLS finding whose socket is known waits to learn that the socket refused it.
-pub const VERDICT_WAIT: Duration = Duration::from_secs(1);
+/// How long a TLS finding whose socket is known waits to learn that the socket refused it. Programs may write before their
+/// handshake is done, which is sent when it is (Node), so this is as long as they may take to be linked.
+pub const VERDICT_WAIT: Duration = LINK_WAIT;
 /// How long a program may be silent on a connection after one of its calls was stopped. One that goes on, or gives up, does so in
 /// milliseconds; people and timeouts wait longer than this.
 pub const SILENCE: Duration = Duration::from_secs(2);

@@ -290,26 +290,24 @@ impl Agent {
     }
 
     pub fn expect_unseen_tls(&self, pid: u32) -> UnseenTls {
-        let found = |said: &Said| {
-            said.records().find_map(|record| match record {
-                Record::UnseenTls(line) if line.process.pid == pid => Some(line.clone()),
-                _ => None,
-            })
-        };
-        self.wait(env::seconds(10.0), found)
-            .unwrap_or_else(|why| panic!("no unseen-tls line for process {pid}: {why}{}", self.report()))
+        self.expect_line("unseen-tls", pid, |record| match record {
+            Record::UnseenTls(line) if line.process.pid == pid => Some(line),
+            _ => None,
+        })
     }
 
     /// Waits until this process was refused what could not be inspected.
     pub fn expect_refusal(&self, pid: u32) -> Refusal {
-        let found = |said: &Said| {
-            said.records().find_map(|record| match record {
-                Record::Refusal(line) if line.process.pid == pid => Some(line.clone()),
-                _ => None,
-            })
-        };
-        self.wait(env::seconds(10.0), found)
-            .unwrap_or_else(|why| panic!("no refusal of process {pid}: {why}{}", self.report()))
+        self.expect_line("refusal", pid, |record| match record {
+            Record::Refusal(line) if line.process.pid == pid => Some(line),
+            _ => None,
+        })
+    }
+
+    /// Waits for a line of this kind about a process.
+    fn expect_line<T: Clone>(&self, kind: &str, pid: u32, of: impl Fn(&Record) -> Option<&T>) -> T {
+        self.wait(env::seconds(10.0), |said| said.records().find_map(&of).cloned())
+            .unwrap_or_else(|why| panic!("no {kind} line for process {pid}: {why}{}", self.report()))
     }
 
     /// Totals of what was not delivered.

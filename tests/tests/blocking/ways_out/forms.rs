@@ -7,7 +7,7 @@ use keymoat_tests::programs::{Linked, gnutls_client, km_rustls, openssl_client};
 use keymoat_tests::threat_model::{Expected, Outcome};
 use keymoat_tests::{FakeKey, Server, pki};
 
-const ENCODED: &str = "the kernel does not undo it; the agent does, and says so within the second. To do: forbid the destination, \
+const ENCODED: &str = "the kernel does not undo it; the agent does, and says so within seconds. To do: forbid the destination, \
     rotate the key";
 const NO_PROBE: &str = "there is no function to probe; the process is reported as `unseen-tls`. To do: a program that uses a \
     TLS library that `keymoat doctor` names, or `--strict`";
