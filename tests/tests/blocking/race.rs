@@ -12,6 +12,9 @@ fn tries() -> usize {
     env::count(7_000, 340_000)
 }
 
+/// Races that may be held until one of them is one.
+const ATTEMPTS: usize = 20;
+
 /// What a receiver got, by kind of message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -99,13 +102,16 @@ fn race(call: &str, key: &FakeKey, tries: usize) -> (u32, usize, Tally) {
 fn no_whole_key_arrives(call: &str) {
     let agent = Agent::shared_as(&Options::blocking());
     let key = FakeKey::anthropic();
-    let (pid, refused, tally) = race(call, &key, tries());
-    assert_eq!(tally.whole, 0, "a key left");
-    assert!(
-        refused > 0 && tally.clean > 0 && tally.torn > 0,
-        "this was no race: {refused} refused, {tally:?}"
-    );
-    agent.expect_refused(pid);
+    // The quicker the machine, the seldomer does a change fall into the copying of a message.
+    let raced = (0..ATTEMPTS).any(|_| {
+        let (pid, refused, tally) = race(call, &key, tries());
+        assert_eq!(tally.whole, 0, "a key left");
+        if refused > 0 {
+            agent.expect_refused(pid);
+        }
+        refused > 0 && tally.clean > 0 && tally.torn > 0
+    });
+    assert!(raced, "this was no race");
     agent.settle();
     assert!(agent.findings_of(&key).iter().all(|it| it.action == "blocked"));
 }

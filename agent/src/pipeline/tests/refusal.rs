@@ -3,6 +3,7 @@
 use super::*;
 use crate::enforce::hang_up::Refused;
 use crate::enforce::judgement::Judgement;
+use crate::flow::VERDICT_WAIT;
 use keymoat_abi::{Kind, Refusal};
 use keymoat_detect::KernelRules;
 use std::sync::mpsc::Receiver;
@@ -42,6 +43,11 @@ fn refusal(conn: &Conn, cookie: u64, offset: u64) -> Event<'static> {
         why: 0,
         reserved: [0; 3],
     })
+}
+
+/// As long as findings wait for a word of the kernel.
+fn no_word_comes(rig: &mut Rig) {
+    rig.pass(VERDICT_WAIT.as_millis() as u64 + 20);
 }
 
 fn outcomes(rig: &Rig) -> Vec<(Action, Option<String>)> {
@@ -93,8 +99,7 @@ fn tls_waits_for_the_word_of_its_socket() {
 fn tls_of_which_no_socket_says_anything_has_left() {
     let (mut rig, _ended) = blocking();
     rig.write(&mut Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) }, request(1));
-    rig.now += crate::flow::VERDICT_WAIT + TIMER_STEP;
-    rig.pipeline.tick(rig.now);
+    no_word_comes(&mut rig);
     assert_eq!(outcomes(&rig), [(Action::Late, None)]);
 }
 
@@ -134,7 +139,7 @@ fn a_call_that_was_stopped_is_blocked_and_its_connection_goes_on() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].action, found[0].channel.location.as_str()), (Action::Blocked, "header:x-api-key"));
     rig.write(&mut conn, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    rig.pass(1000);
+    no_word_comes(&mut rig);
     assert_eq!(outcomes(&rig), []);
     assert_eq!(ended.try_iter().count(), 0, "nothing is hung up");
     assert_eq!(rig.lost(Cause::FlowGap), 0);
@@ -189,7 +194,7 @@ fn what_left_before_a_call_that_was_stopped_is_not_blocked_by_it() {
     rig.write(&mut conn, request(1));
     stop(&mut rig, &conn, 0, &request(2));
     assert_eq!(outcomes(&rig), [blocked("return-override")]);
-    rig.pass(1000);
+    no_word_comes(&mut rig);
     assert_eq!(outcomes(&rig), [(Action::Late, None)]);
 }
 
@@ -205,7 +210,7 @@ fn a_key_that_began_in_an_earlier_call_is_found_in_the_one_that_was_stopped() {
     // The program ends the message otherwise.
     rig.write(&mut conn, "\r\n\r\n");
     rig.write(&mut conn, request(2));
-    rig.pass(1000);
+    no_word_comes(&mut rig);
     assert_eq!(outcomes(&rig), [(Action::Late, None)]);
 }
 
