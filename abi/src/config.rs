@@ -20,9 +20,11 @@ pub struct Config {
     pub epoch: u32,
     /// Not 0: what cannot be inspected is refused.
     pub strict: u32,
+    /// Not 0: the agent sees all plaintext, not only what follows a key or a cue. Of programs that judge.
+    pub everything: u32,
 }
 
-const _: () = assert!(core::mem::size_of::<Config>() == 32);
+const _: () = assert!(core::mem::size_of::<Config>() == 36);
 
 // SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

@@ -9,6 +9,9 @@ use crate::scan::Stream;
 pub const MAX_RULES: usize = RULE_WORDS * 64 - 1;
 /// Stands for bytes in which nobody could look for keys. No rule has this number; refused in `strict` mode, permitted nowhere.
 pub const UNJUDGED: u16 = MAX_RULES as u16;
+/// Stands for a cue: no key, but a reason to show the agent what leaves on this connection. No rule has this number, and it is in no
+/// [`RuleBits`].
+pub const CUE: u16 = u16::MAX;
 const RULE_WORDS: usize = 16;
 /// Bytes of a destination's name that count. Of a longer name the first labels do not.
 pub const HOST_BYTES: usize = 128;
@@ -155,7 +158,7 @@ pub struct Gate {
     pub reserved: [u8; 3],
     /// Of a connection that is not TLS.
     pub scan: Stream,
-    /// The same of its packets, in `strict` mode.
+    /// The same of its packets.
     pub packets: Stream,
 }
 

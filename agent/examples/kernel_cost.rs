@@ -82,7 +82,10 @@ fn load(rules: &RuleSet, compiled: &KernelRules) -> Outcome<Kernel> {
         task: TaskOffsets::read().unwrap_or_default(),
     };
     let ids = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
-    Ok(Kernel::load(settings, Some(Judging { tables: compiled.tables(), ids, strict: None }))?)
+    Ok(Kernel::load(
+        settings,
+        Some(Judging { tables: compiled.tables(), ids, everything: false, strict: None }),
+    )?)
 }
 
 /// Every literal that some rule is found by.

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         task: TaskOffsets::default(),
     };
     let began = Instant::now();
-    let kernel = Kernel::load(settings, Some(Judging::nothing(compiled.tables())))?;
+    let kernel = Kernel::load(settings, Some(Judging::unnumbered(compiled.tables())))?;
     println!("maps made and filled in {:?}", began.elapsed());
     let began = Instant::now();
     kernel.attach_scan_check(&std::env::current_exe()?, "keymoat_scan_this")?;

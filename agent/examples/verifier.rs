@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let methods: Vec<_> =
         std::env::args().skip(1).map(|name| Method::from_str(&name, false)).collect::<Result<_, _>>()?;
     let rules = KernelRules::compile(&RuleSet::builtin()?);
-    let mut kernel = Kernel::load(settings, (!methods.is_empty()).then(|| Judging::nothing(rules.tables())))?;
+    let mut kernel =
+        Kernel::load(settings, (!methods.is_empty()).then(|| Judging::unnumbered(rules.tables())))?;
     for method in methods {
         report(method.name(), || kernel.use_rung(method));
     }

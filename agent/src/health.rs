@@ -69,12 +69,13 @@ causes! {
 pub struct Counters {
     own: Arc<[AtomicU64]>,
     kernel: Arc<[AtomicU64]>,
+    records: Arc<AtomicU64>,
 }
 
 impl Default for Counters {
     fn default() -> Self {
         let zeroes = |n: usize| (0..n).map(|_| AtomicU64::new(0)).collect();
-        Self { own: zeroes(Cause::ALL.len()), kernel: zeroes(LossCause::ALL.len()) }
+        Self { own: zeroes(Cause::ALL.len()), kernel: zeroes(LossCause::ALL.len()), records: Arc::default() }
     }
 }
 
@@ -97,6 +98,16 @@ impl Counters {
         if let Some(counter) = self.kernel.get(cause as usize) {
             counter.store(total, Ordering::Relaxed);
         }
+    }
+
+    /// So many more records came from the kernel.
+    pub fn add_records(&self, n: usize) {
+        self.records.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Records that came from the kernel since the agent started.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
 
     /// Totals since the agent started, by label; causes that never happened are left out.

@@ -64,14 +64,16 @@ pub struct Judging<'a> {
     pub tables: &'a RuleTables,
     /// The rules' ids, by their place in the set.
     pub ids: Vec<&'a str>,
+    /// All plaintext goes to the agent, not only what follows a key or a cue.
+    pub everything: bool,
     /// What cannot be inspected is refused, and refusing goes on without the agent.
     pub strict: Option<Pins>,
 }
 
 impl<'a> Judging<'a> {
     /// By tables whose rules have no numbers of their own.
-    pub fn nothing(tables: &'a RuleTables) -> Self {
-        Self { tables, ids: Vec::new(), strict: None }
+    pub fn unnumbered(tables: &'a RuleTables) -> Self {
+        Self { tables, ids: Vec::new(), everything: false, strict: None }
     }
 }
 
@@ -114,8 +116,7 @@ impl Kernel {
     /// cannot be written.
     pub fn load(settings: Settings, judging: Option<Judging<'_>>) -> Result<Self, LoadError> {
         let (method, none) = (judging.as_ref().map(|_| Method::SkMsg), RuleTables::default());
-        let Judging { tables, ids, strict: pins } =
-            judging.unwrap_or(Judging { tables: &none, ids: Vec::new(), strict: None });
+        let Judging { tables, ids, everything, strict: pins } = judging.unwrap_or(Judging::unnumbered(&none));
         let config = Config {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
@@ -125,6 +126,7 @@ impl Kernel {
             task_comm_offset: settings.task.comm,
             epoch: pins.as_ref().map_or(0, Pins::epoch),
             strict: pins.is_some().into(),
+            everything: everything.into(),
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);

@@ -179,11 +179,12 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             Source::OpenSsl | Source::GnuTls => FlowKey::Tls { tgid: head.tgid(), context: head.context },
             _ => FlowKey::Socket(head.cookie),
         };
-        let Some((id, mut flow)) = self.open(key, source, Some(head), now) else { return };
+        let Some((id, mut flow)) = self.open(key, source, now) else { return };
         if flow.order.restarts(head) {
             let old = std::mem::replace(&mut flow, Box::new(Flow::new(key, source, now)));
             self.retire(old, now);
         }
+        flow.join(head);
         if source.is_tls() && head.cookie != 0 && head.cookie != flow.cookie {
             self.follow(&mut flow, head.cookie);
         }
@@ -288,7 +289,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             let Tuple { local, remote, local_port, remote_port, .. } = head.tuple;
             let socket = if head.cookie != 0 { (head.cookie, [0; 16], 0) } else { (0, local, local_port) };
             let key = FlowKey::Datagrams(self.hasher.hash_one((socket, remote, remote_port)));
-            if let Some((id, mut flow)) = self.open(key, Source::Udp, None, now) {
+            if let Some((id, mut flow)) = self.open(key, Source::Udp, now) {
                 flow.note(head, Source::Udp, now);
                 if !whole {
                     self.datagram_part(&mut flow, head, payload, &mut hits);
@@ -318,7 +319,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         // Loopback sockets are not watched: nothing else would ever be heard of them.
         let sni =
             if self.ignores(&link.tuple) { None } else { self.carry(link.cookie, &link.tuple, key, now) };
-        let Some((id, mut flow)) = self.open(key, Source::OpenSsl, None, now) else { return };
+        let Some((id, mut flow)) = self.open(key, Source::OpenSsl, now) else { return };
         self.connect(&mut flow, link.cookie, link.tuple, sni);
         if self.blocking.is_some() {
             // The socket's word comes right behind, if it refuses.
@@ -357,7 +358,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
 
     /// Notes that a socket carries a TLS flow; gives the name its ClientHello asked for.
     fn carry(&mut self, cookie: u64, tuple: &Tuple, tls: FlowKey, now: Instant) -> Option<Arc<str>> {
-        let (id, mut socket) = self.open(FlowKey::Socket(cookie), Source::Tcp, None, now)?;
+        let (id, mut socket) = self.open(FlowKey::Socket(cookie), Source::Tcp, now)?;
         socket.tuple = *tuple;
         if !socket.carries.contains(&tls) {
             socket.carries.push(tls);
@@ -405,24 +406,12 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     }
 
     /// Takes a flow out of the table to work on it; makes it if need be.
-    fn open(
-        &mut self,
-        key: FlowKey,
-        source: Source,
-        first: Option<&Data>,
-        now: Instant,
-    ) -> Option<(FlowId, Box<Flow>)> {
+    fn open(&mut self, key: FlowKey, source: Source, now: Instant) -> Option<(FlowId, Box<Flow>)> {
         if let Some(id) = self.flows.find(key) {
             self.flows.touch(id);
             return Some((id, self.flows.take(id)?));
         }
-        let mut flow = Flow::new(key, source, now);
-        match first {
-            Some(head) if head.chunk > 0 => flow.inspector.lose_sync(),
-            Some(head) if head.offset > 0 => flow.inspector.joined_midway(),
-            _ => {}
-        }
-        let (id, evicted) = self.flows.insert(flow);
+        let (id, evicted) = self.flows.insert(Flow::new(key, source, now));
         if let Some(evicted) = evicted {
             self.counters.add(Cause::FlowEvicted, 1);
             self.retire(evicted, now);

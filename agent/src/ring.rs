@@ -85,6 +85,7 @@ impl Ring {
                 }
             }
         }
+        self.counters.add_records(drained);
         drained
     }
 

@@ -20,6 +20,8 @@ pub struct Status {
     pub version: &'static str,
     pub started: jiff::Timestamp,
     pub hooks: Vec<String>,
+    /// Records that came from the kernel: pieces of plaintext, beginnings and ends of connections, refusals.
+    pub records: u64,
     /// Totals of what was not delivered, by cause.
     pub counters: BTreeMap<String, u64>,
     pub libraries: Vec<LibraryReport>,

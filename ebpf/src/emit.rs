@@ -22,6 +22,7 @@ const CHUNK: usize = 64 * 1024;
 
 /// What all records of one write have in common.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Write {
     pub source: Source,
     pub flags: u8,
@@ -90,6 +91,12 @@ pub fn write<B: Bytes>(write: &Write, bytes: B) {
         chunk += 1;
     }
     last_record(write, flag, bytes, chunk, at, left);
+}
+
+/// Sends up to `ROOM` bytes as one record.
+#[inline(always)]
+pub fn part<const ROOM: usize, B: Bytes>(write: &Write, bytes: B, len: u64) {
+    record::<ROOM, B>(write, write.flags, bytes, 0, 0, len);
 }
 
 /// The last record of a write, in the smallest size that holds it.

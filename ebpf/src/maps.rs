@@ -10,7 +10,7 @@ use aya_ebpf::{
 use keymoat_abi::{
     Config, FlowState, LossCause,
     enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, RuleBits, RuleId},
-    scan::{Anchor, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
+    scan::{Anchor, BEGINNING_WORDS, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
 
@@ -25,6 +25,7 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     task_comm_offset: 0,
     epoch: 0,
     strict: 0,
+    everything: 0,
 });
 
 /// The epoch of the agent whose programs judge: one entry. Written by the agent once all of its own are attached, so that one
@@ -80,6 +81,8 @@ pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0)
 pub static SCAN_HEADER: Array<Header> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_WINDOWS: Array<[u64; WINDOW_WORDS]> = Array::with_max_entries(1, 0);
+#[map]
+pub static SCAN_BEGINNINGS: Array<[u64; BEGINNING_WORDS]> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_CLASSES: Array<[u8; 256]> = Array::with_max_entries(1, 0);
 #[map]
@@ -137,6 +140,16 @@ pub static BEFORE: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 /// calls. The agent sets its size at load.
 #[map]
 pub static HOSTS: LruHashMap<u64, HostKey> = LruHashMap::with_max_entries(1, 0);
+
+/// What came before the first bytes that the agent is shown, of TLS connections and sockets. Written by the programs that find
+/// plaintext clean. The agent sets its size at load.
+#[map]
+pub static RECALLS: LruHashMap<crate::marks::ContextKey, crate::recall::Recall> =
+    LruHashMap::with_max_entries(1, 0);
+
+/// Nothing to recall, to insert from. Never written.
+#[map]
+pub static NO_RECALL: Array<crate::recall::Recall> = Array::with_max_entries(1, 0);
 
 /// How far a datagram was scanned, by thread: each begins anew. Written by `packet_egress_judged`. The agent sets its size at load.
 #[map]

@@ -6,7 +6,9 @@
 use crate::{emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
-use keymoat_abi::scan::{Anchor, BLOCK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS};
+use keymoat_abi::scan::{
+    Anchor, BEGINNING_WORDS, BLOCK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
+};
 
 /// What a scan ended with.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,10 @@ pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: 
         bpf_loop(MAX_STEPS, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
     }
     match state.end {
-        UNFINISHED => Outcome::Unfinished,
+        UNFINISHED => {
+            state.stream.cue();
+            Outcome::Unfinished
+        }
         PASSED => Outcome::Passed,
         refused => Outcome::Refused { rule: refused as u16, within: state.stream.taken() },
     }
@@ -86,6 +91,7 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     }
     let looked = scan_look(&raw mut *state.stream);
     if looked & HIT != 0 {
+        state.stream.cue();
         let rule = looked as u16;
         let refused = state.judge.refuses(rule);
         if refused {
@@ -98,6 +104,9 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     }
     if state.stream.is_taken() {
         state.end = at_the_end(state);
+        if let Some(header) = maps::SCAN_HEADER.get(0) {
+            state.stream.end(header);
+        }
     }
     1
 }
@@ -150,6 +159,7 @@ fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
 struct Rules<'a> {
     header: &'a Header,
     windows: &'a [u64; WINDOW_WORDS],
+    beginnings: &'a [u64; BEGINNING_WORDS],
 }
 
 impl Rules<'_> {
@@ -158,7 +168,8 @@ impl Rules<'_> {
     fn in_use() -> Option<Self> {
         let header = maps::SCAN_HEADER.get(0)?;
         let windows = maps::SCAN_WINDOWS.get(0)?;
-        (header.generation != 0).then_some(Self { header, windows })
+        let beginnings = maps::SCAN_BEGINNINGS.get(0)?;
+        (header.generation != 0).then_some(Self { header, windows, beginnings })
     }
 }
 
@@ -176,6 +187,10 @@ impl Tables for Rules<'_> {
     #[inline(always)]
     fn windows(&self, word: u32) -> u64 {
         self.windows.get(word as usize & (WINDOW_WORDS - 1)).copied().unwrap_or(0)
+    }
+    #[inline(always)]
+    fn beginnings(&self, word: u32) -> u64 {
+        self.beginnings.get(word as usize & (BEGINNING_WORDS - 1)).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn class(&self, map: u16, byte: u8) -> u8 {

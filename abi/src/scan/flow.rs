@@ -1,12 +1,12 @@
 //! What one flow carries from write to write. Lives in the kernel, in a map; readable by whoever may read maps.
 
-use super::tables::{DEAD, HIT, NO_ANCHOR, Tables};
+use super::tables::{DEAD, HIT, Header, NO_ANCHOR, Tables};
 
 /// Most bytes [`Flow::feed`] takes at once.
 pub const CHUNK: usize = 128;
 /// Longest way back from the end of a literal to the start of its key, so that everything that is looked at again is still
-/// there: the filter leaves up to ten bytes for the next chunk, and six before the key decide whether it may start.
-pub const MAX_BACK: usize = RING - CHUNK - 10 - super::boundary::LOOK_BEHIND;
+/// there: the filter leaves up to twelve bytes for the next chunk, and six before the key decide whether it may start.
+pub const MAX_BACK: usize = RING - CHUNK - 12 - super::boundary::LOOK_BEHIND;
 /// Matches in the making that a flow can hold. Of text that opens more at once (the flow says so) some are not followed.
 pub const SLOTS: usize = 8;
 
@@ -203,6 +203,12 @@ impl Flow {
             }
             None => self.crowded = self.crowded.saturating_add(1),
         }
+    }
+
+    /// Is a match in the making, or three bytes or more of a literal?
+    #[inline]
+    pub(super) fn is_midway(&self, header: &Header) -> bool {
+        self.open > 0 || self.state >= header.three
     }
 
     /// The rule whose key is complete if no byte follows: to be asked for each slot after the last byte of a write, since the

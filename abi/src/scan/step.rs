@@ -1,7 +1,7 @@
 //! One step of a scan.
 
 use super::boundary::left_is_free;
-use super::filter::{self, PLACES};
+use super::filter;
 use super::flow::Flow;
 use super::tables::{Anchor, DEAD, HIT, Header, NO_ANCHOR, START, Tables, Token};
 
@@ -78,17 +78,25 @@ fn skip(flow: &mut Flow, tables: &impl Tables) -> Skip {
             return Skip::TooShort;
         }
         let high = flow.word(word + 8);
-        if filter::may_start(|n| tables.windows(n), low, high) {
-            let places = filter::judge(|n| tables.windows(n), low, high);
-            // Windows that start before `at` were judged before.
-            let first = (flow.at as u32 & 7) / 2;
-            for place in 0..PLACES {
-                if place >= first && places >> place & 1 == 1 {
-                    return Skip::Literal(word + 2 * u64::from(place));
-                }
-            }
+        if !filter::may_start(|n| tables.windows(n), low, high) {
+            (flow.at, low) = (word + 8, high);
+            continue;
         }
-        (flow.at, low) = (word + 8, high);
+        // Windows that start before `at` were judged before.
+        let first = flow.at as u32 & 6;
+        let Some(place) = filter::first_that_may(|n| tables.windows(n), low, high, first) else {
+            (flow.at, low) = (word + 8, high);
+            continue;
+        };
+        let around = match place {
+            0 => u64::from(flow.byte(word.wrapping_sub(1))) | low << 8,
+            _ => low >> (8 * place - 8) | high << (72 - 8 * place),
+        };
+        if filter::does_start(|n| tables.beginnings(n), around) {
+            return Skip::Literal(word + u64::from(place));
+        }
+        flow.at = word + u64::from(place) + 2;
+        low = if place == 6 { high } else { low };
     }
     Skip::Free
 }

@@ -1,7 +1,7 @@
 //! One side of a connection on its way through the matcher: what it is written in is undone, as far as the kernel can.
 
 use super::flow::{CHUNK, Flow};
-use super::{Step, Tables, step};
+use super::{Header, Step, Tables, step};
 use crate::http2::{Http2, PREFACE, Want};
 
 /// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte, coded fields of HTTP/2 up
@@ -43,7 +43,9 @@ pub struct Stream {
     protocol: u8,
     /// Not 0: the scan of this write is under way.
     begun: u8,
-    reserved: [u8; 2],
+    /// Not 0: the agent is to see what leaves from here on.
+    cued: u8,
+    reserved: u8,
 }
 
 const _: () = assert!(core::mem::size_of::<Stream>() == 528);
@@ -61,7 +63,8 @@ impl Stream {
         http2: Http2::NEW,
         protocol: protocol::NEW,
         begun: 0,
-        reserved: [0; 2],
+        cued: 0,
+        reserved: 0,
     };
 
     /// The matches in the making.
@@ -74,7 +77,27 @@ impl Stream {
     #[inline]
     pub fn restart(&mut self) {
         self.flow.restart(0);
-        (self.http2, self.protocol) = (Http2::NEW, protocol::NEW);
+        (self.http2, self.protocol, self.cued) = (Http2::NEW, protocol::NEW, 0);
+    }
+
+    /// There was a key, or a cue: only the agent can say more.
+    #[inline]
+    pub fn cue(&mut self) {
+        self.cued = 1;
+    }
+
+    /// Is the agent to see this write, and what follows?
+    #[inline]
+    pub fn is_cued(&self) -> bool {
+        self.cued != 0
+    }
+
+    /// The whole write was looked at. If it ends in the midst of what may become a key, the agent has to see where that begins.
+    #[inline]
+    pub fn end(&mut self, header: &Header) {
+        if self.flow.is_midway(header) {
+            self.cue();
+        }
     }
 
     /// A write of `len` bytes begins: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
@@ -99,6 +122,8 @@ impl Stream {
         }
         if self.protocol == protocol::NEW && self.len > 0 {
             self.protocol = if self.is_http2(source) { protocol::HTTP2 } else { protocol::PLAIN };
+            // Fields refer to fields before them: the agent understands all of them, or few (RFC 7541, 2.3.2).
+            self.cued |= u8::from(self.protocol == protocol::HTTP2);
         }
         true
     }

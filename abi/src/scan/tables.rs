@@ -93,6 +93,8 @@ pub trait Tables {
     fn header(&self) -> Header;
     /// A word of the filter: see [`super::window_place`].
     fn windows(&self, word: u32) -> u64;
+    /// A word of the filter's second table: see [`super::beginning_place`].
+    fn beginnings(&self, word: u32) -> u64;
     /// The class of a byte. Map 0 is the literal automaton's.
     fn class(&self, map: u16, byte: u8) -> u8;
     /// Cells of the literal automaton: the next state, by `state * stride + class`.

@@ -1,7 +1,7 @@
 //! `keymoat agent`: watches this host. Parse, attach, run, drain.
 
 use super::AgentArgs;
-use crate::config::{Config, FleetKey, JsonlOutput, Mode, policy, rules};
+use crate::config::{Capture, Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
 use crate::enforce::enforcer::Enforcer;
 use crate::enforce::hang_up;
@@ -172,6 +172,7 @@ impl Agent {
         let judging = compiled.as_ref().map(|rules| Judging {
             tables: rules.tables(),
             ids: detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect(),
+            everything: captures_everything(config.capture, rules),
             strict: pins,
         });
         let mut kernel = Kernel::load(settings(config), judging)?;
@@ -304,6 +305,7 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION"),
             started: self.started,
             hooks: self.hooks.clone(),
+            records: self.counters.records(),
             counters: self.counters.snapshot(),
             libraries: self.discovery.inventory(),
             unseen_tls: self.unseen.list(),
@@ -332,6 +334,16 @@ impl Agent {
             drained.unwritten
         );
     }
+}
+
+fn captures_everything(capture: Capture, rules: &KernelRules) -> bool {
+    if capture == Capture::Needed && !rules.is_cued() {
+        tracing::info!(
+            "all plaintext is captured: there are rules (gitleaks', registered values) of which the kernel cannot tell where they may \
+             apply"
+        );
+    }
+    capture == Capture::Everything || !rules.is_cued()
 }
 
 fn settings(config: &Config) -> Settings {

@@ -13,7 +13,7 @@ pub mod values;
 
 pub use file::{ConfigError, DEFAULT_PATH};
 pub use fleet_key::{FleetKey, FleetKeyError, KeyOrigin};
-pub use values::{CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, RingBytes, SocketLayer};
+pub use values::{Capture, CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, RingBytes, SocketLayer};
 
 use crate::enforce::Method;
 use serde::Deserialize;
@@ -35,6 +35,8 @@ pub struct Config {
     pub strict: bool,
     /// What refuses TLS writes; none: the best that the kernel takes.
     pub enforcement: Option<Method>,
+    /// While blocking: what the agent sees of what the kernel finds clean.
+    pub capture: Capture,
     /// Where findings go as JSON lines; none: nowhere.
     pub jsonl: Option<JsonlOutput>,
     pub collector: Option<CollectorUrl>,
@@ -71,6 +73,7 @@ impl Default for Config {
             mode: Mode::default(),
             strict: false,
             enforcement: None,
+            capture: Capture::default(),
             jsonl: None,
             collector: None,
             include_loopback: false,

@@ -28,6 +28,7 @@ fn every_key() {
         r#"
         mode = "block"
         enforcement = "return-override"
+        capture = "everything"
         jsonl = "-"
         collector = "http://127.0.0.1:7001"
         include_loopback = true
@@ -46,6 +47,7 @@ fn every_key() {
     )
     .unwrap();
     assert_eq!((config.mode, config.enforcement), (Mode::Block, Some(Method::ReturnOverride)));
+    assert_eq!((config.capture, Config::default().capture), (Capture::Everything, Capture::Needed));
     assert_eq!(config.jsonl, Some(JsonlOutput::Stdout));
     assert_eq!(config.collector.unwrap().to_string(), "http://127.0.0.1:7001/");
     assert!(config.include_loopback && !config.accepted_connections);

@@ -24,6 +24,17 @@ impl fmt::Display for Mode {
     }
 }
 
+/// What the agent sees of plaintext while it blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capture {
+    /// What follows a key, or a sign that only the agent can find one.
+    #[default]
+    Needed,
+    /// All of it, as in `detect` mode.
+    Everything,
+}
+
 /// How socket writes are seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]

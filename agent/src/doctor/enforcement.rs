@@ -33,7 +33,7 @@ impl Enforcement {
         if cgroup::v2_mount().is_none() {
             return Self::none("cgroup v2 is not mounted");
         }
-        let loaded = Kernel::load(settings(), Some(Judging::nothing(&RuleTables::default())));
+        let loaded = Kernel::load(settings(), Some(Judging::unnumbered(&RuleTables::default())));
         let mut kernel = match loaded.and_then(|kernel| kernel.verify_judging().map(|()| kernel)) {
             Ok(kernel) => kernel,
             Err(error) => {

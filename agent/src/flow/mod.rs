@@ -181,6 +181,15 @@ impl Flow {
         }
     }
 
+    /// Before the first bytes: the stream need not begin with them. What comes before a key or a cue is not shown.
+    pub fn join(&mut self, head: &Data) {
+        match (self.order.has_begun(), head.chunk, head.offset) {
+            (true, ..) | (false, 0, 0) => {}
+            (false, 0, _) => self.inspector.joined_midway(),
+            (false, ..) => self.inspector.lose_sync(),
+        }
+    }
+
     /// Judges what waits for more bytes, as if none would come. They may still come.
     pub fn flush(&mut self, scanner: &Scanner, hits: &mut Vec<Hit>) {
         self.inspector.flush(scanner, hits);

@@ -49,6 +49,11 @@ impl Order {
             && self.next.is_some_and(|next| next > 0)
     }
 
+    /// Did a record come?
+    pub fn has_begun(&self) -> bool {
+        self.next.is_some()
+    }
+
     pub fn admit(&mut self, hasher: &RandomState, head: &Data, payload: &[u8], tls: bool) -> Admit {
         let retry = head.flags & flags::MAYBE_RETRY != 0;
         let expected = self.next.replace(head.offset.wrapping_add(payload.len() as u64));

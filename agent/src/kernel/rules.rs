@@ -3,18 +3,20 @@
 use crate::loader::LoadError;
 use aya::maps::{Array, MapError};
 use aya::{Ebpf, Pod};
-use keymoat_abi::scan::{BLOCK, WINDOW_WORDS};
+use keymoat_abi::scan::{BEGINNING_WORDS, BLOCK, WINDOW_WORDS};
 use keymoat_detect::RuleTables;
 
 /// TLS connections, and threads that send datagrams, whose scans are remembered: 450 bytes each.
 const SCANS: u32 = 16_384;
 const DATAGRAM_SCANS: u32 = 4_096;
+/// Streams of clean plaintext whose last request is remembered: 1 KiB each.
+const RECALLS: u32 = 8_192;
 /// Threads that write TLS at the same moment, and connections whose destination TLS probes decide by: 140 bytes each.
 const BEFORE: u32 = 2_048;
 const HOSTS: u32 = 16_384;
 
 /// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.
-pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 11] {
+pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 12] {
     // An array cannot be empty. No table has more entries than a `u32` counts: see `KernelRules`.
     let entries = |len: usize| u32::try_from(len.max(1)).unwrap_or(u32::MAX);
     let judging = |entries| if tables.header.generation == 0 { 1 } else { entries };
@@ -30,6 +32,7 @@ pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 11] {
         ("BEFORE", judging(BEFORE)),
         ("HOSTS", judging(HOSTS)),
         ("DATAGRAM_SCANS", judging(DATAGRAM_SCANS)),
+        ("RECALLS", judging(RECALLS)),
     ]
 }
 
@@ -43,6 +46,8 @@ pub fn write(ebpf: &mut Ebpf, tables: &RuleTables) -> Result<(), LoadError> {
     }
     let windows: Option<[u64; WINDOW_WORDS]> = tables.windows.as_slice().try_into().ok();
     fill(ebpf, "SCAN_WINDOWS", windows)?;
+    let beginnings: Option<[u64; BEGINNING_WORDS]> = tables.beginnings.as_slice().try_into().ok();
+    fill(ebpf, "SCAN_BEGINNINGS", beginnings)?;
     fill(ebpf, "SCAN_CLASSES", tables.classes.iter().copied())?;
     fill(ebpf, "SCAN_LITERALS", blocks(&tables.literals))?;
     fill(ebpf, "SCAN_ENDING", tables.ending.iter().copied())?;

@@ -43,7 +43,7 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     /// The socket refused plaintext that this TLS connection was given.
     fn refused_plaintext(&mut self, refusal: &Refusal, now: Instant) {
         let key = FlowKey::Tls { tgid: refusal.tgid(), context: refusal.context };
-        let Some((id, mut flow)) = self.open(key, Source::OpenSsl, None, now) else { return };
+        let Some((id, mut flow)) = self.open(key, Source::OpenSsl, now) else { return };
         if flow.cookie != refusal.cookie {
             self.follow(&mut flow, refusal.cookie);
         }
@@ -57,7 +57,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     /// is looked at by itself if it can be, and the flow stays as it was.
     pub(super) fn stopped(&mut self, head: &Data, source: Source, payload: &[u8], now: Instant) {
         let key = FlowKey::Tls { tgid: head.tgid(), context: head.context };
-        let Some((id, mut flow)) = self.open(key, source, Some(head), now) else { return };
+        let Some((id, mut flow)) = self.open(key, source, now) else { return };
+        flow.join(head);
         if head.cookie != 0 && head.cookie != flow.cookie {
             self.follow(&mut flow, head.cookie);
         }

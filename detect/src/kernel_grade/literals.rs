@@ -3,7 +3,9 @@
 use super::{Obstacle, text};
 use aho_corasick::automaton::{Automaton as _, StateID};
 use aho_corasick::{Anchored, MatchKind, StartKind, dfa};
-use keymoat_abi::scan::{Anchor, Header, NO_ANCHOR, SLOTS, WINDOW_WORDS, window_place};
+use keymoat_abi::scan::{
+    Anchor, BEGINNING_WORDS, Header, NO_ANCHOR, SLOTS, WINDOW_WORDS, beginning_place, window_place,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// States are numbered in a `u16`; so are anchors, from 1 on.
@@ -36,14 +38,22 @@ impl Literals {
         self.anchors.entry(literal.to_vec()).or_default().push(anchor);
     }
 
-    /// The filter: see `keymoat_abi::scan`.
+    /// The filter's second table: see `keymoat_abi::scan`.
+    pub(super) fn first_bytes(&self) -> Vec<u64> {
+        let mut words = vec![0u64; BEGINNING_WORDS];
+        for literal in self.anchors.keys() {
+            let mut beginning = [0; 4];
+            beginning.iter_mut().zip(literal).for_each(|(to, from)| *to = *from);
+            set(&mut words, beginning_place(u32::from_le_bytes(beginning)));
+        }
+        words
+    }
+
+    /// The filter's first table.
     pub(super) fn windows(&self) -> Vec<u64> {
         let mut words = vec![0u64; WINDOW_WORDS];
         let mut set = |first: u8, second: u8, third: u8| {
-            let place = window_place(u32::from_le_bytes([first, second, third, 0]));
-            if let Some(word) = words.get_mut((place >> 6) as usize) {
-                *word |= 1 << (place & 63);
-            }
+            set(&mut words, window_place(u32::from_le_bytes([first, second, third, 0])));
         };
         for literal in self.anchors.keys() {
             match *literal.as_slice() {
@@ -60,6 +70,12 @@ impl Literals {
             }
         }
         words
+    }
+}
+
+fn set(words: &mut [u64], place: u32) {
+    if let Some(word) = words.get_mut((place >> 6) as usize) {
+        *word |= 1 << (place & 63);
     }
 }
 

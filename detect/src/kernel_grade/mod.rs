@@ -10,9 +10,12 @@
 //!   With all rules together it may find less, since of overlapping matches one wins there; here each is told.
 //! - **A key may be told sooner, or again.** The first end with a boundary after it counts, the engine takes the longest.
 //!
+//! What only userspace can find it is told of by [`cues`], which the matcher tells as it tells keys, under a number of their own.
+//!
 //! One thing is given up: a flow follows [`SLOTS`] matches in the making at once. Text made to open more leaves some unseen,
 //! and the flow says so ([`keymoat_abi::scan::Flow::crowded`]).
 
+mod cues;
 mod literals;
 mod scan;
 mod tables;
@@ -22,8 +25,9 @@ mod token;
 
 pub use tables::RuleTables;
 
+use crate::pattern::boundary::ByteSet;
 use crate::rules::{Rule, RuleSet};
-use keymoat_abi::scan::{Anchor, DEAD, MAX_BACK, NO_ANCHOR, SHORTEST, SLOTS};
+use keymoat_abi::scan::{Anchor, DEAD, HIT, MAX_BACK, NO_ANCHOR, SHORTEST, SLOTS};
 use literals::Literals;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tables::Builder;
@@ -33,6 +37,7 @@ use token::Automaton;
 pub struct KernelRules {
     tables: RuleTables,
     grades: Vec<Grade>,
+    cued: bool,
 }
 
 /// Who can decide a rule.
@@ -94,9 +99,16 @@ impl KernelRules {
                 Err(obstacle) => Grade::UserOnly(obstacle),
             }
         };
-        let grades = rules.rules().iter().enumerate().map(&mut grade).collect();
+        let grades: Vec<Grade> = rules.rules().iter().enumerate().map(&mut grade).collect();
+        let cued = add_cues(rules, &grades, &mut builder, &mut literals).is_some();
         let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
-        KernelRules { tables: builder.finish(generation, &literals), grades }
+        KernelRules { tables: builder.finish(generation, &literals), grades, cued }
+    }
+
+    /// Is there a cue for everything that only userspace can find? There is none for rules that are searched for around keywords,
+    /// nor for registered values.
+    pub fn is_cued(&self) -> bool {
+        self.cued
     }
 
     /// The compiled tables.
@@ -142,6 +154,25 @@ fn add(number: u16, rule: &Rule, builder: &mut Builder, literals: &mut Literals)
         literals.add(literal, Anchor { token, row, left, least, most, next: NO_ANCHOR });
     }
     Ok(())
+}
+
+/// Adds the cues. None if there are none for some rule, or no room for them.
+fn add_cues(rules: &RuleSet, grades: &[Grade], builder: &mut Builder, literals: &mut Literals) -> Option<()> {
+    let on = || rules.rules().iter().zip(grades).filter(|(rule, _)| rule.on);
+    if on().any(|(rule, _)| rule.shape().is_none()) {
+        return None;
+    }
+    let cues = cues::all(on().map(|(rule, grade)| (rule, grade.obstacle())));
+    if cues.iter().any(|cue| cue.len() < SHORTEST) {
+        return None;
+    }
+    literals.check(cues.iter().map(Vec::as_slice)).ok()?;
+    let left = builder.glue(ByteSet::default()).ok()?;
+    let token = builder.cue().ok()?;
+    for cue in &cues {
+        literals.add(cue, Anchor { token, row: HIT, left, least: 0, most: 0, next: NO_ANCHOR });
+    }
+    Some(())
 }
 
 fn text(literal: &[u8]) -> String {

@@ -2,6 +2,7 @@
 
 use super::KernelRules;
 use crate::rules::RuleSet;
+use keymoat_abi::enforce::CUE;
 use keymoat_abi::scan::{Flow, SLOTS, Source, Step, Stream, step};
 use std::collections::BTreeSet;
 
@@ -17,6 +18,7 @@ impl KernelRules {
         loop {
             match step(flow, &self.tables, rest.is_empty()) {
                 Step::More => {}
+                Step::Hit(CUE) => {}
                 Step::Hit(rule) => found(rule, flow.looked_at()),
                 Step::Starved if rest.is_empty() => return,
                 Step::Starved => {
@@ -35,6 +37,7 @@ impl KernelRules {
         loop {
             match stream.look(&self.tables) {
                 Step::More => {}
+                Step::Hit(CUE) => {}
                 Step::Hit(rule) => found(rule),
                 Step::Starved if stream.refill(&source) => {}
                 Step::Starved => return,

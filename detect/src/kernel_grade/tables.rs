@@ -4,6 +4,7 @@ use super::Obstacle;
 use super::literals::Literals;
 use super::token::Automaton;
 use crate::pattern::boundary::ByteSet;
+use keymoat_abi::enforce::CUE;
 use keymoat_abi::scan::{Anchor, GLUE_WORDS, Header, Tables, Token};
 use std::collections::HashMap;
 
@@ -15,6 +16,7 @@ const MAX_CELLS: usize = 8 << 20;
 pub struct RuleTables {
     pub header: Header,
     pub windows: Vec<u64>,
+    pub beginnings: Vec<u64>,
     pub classes: Vec<[u8; 256]>,
     pub literals: Vec<u16>,
     pub ending: Vec<u16>,
@@ -34,6 +36,7 @@ impl RuleTables {
     pub fn size(&self) -> usize {
         size_of_val(&self.header)
             + size_of_val(self.windows.as_slice())
+            + size_of_val(self.beginnings.as_slice())
             + size_of_val(self.classes.as_slice())
             + size_of_val(self.literals.as_slice())
             + size_of_val(self.ending.as_slice())
@@ -56,6 +59,10 @@ impl Tables for RuleTables {
     #[inline]
     fn windows(&self, word: u32) -> u64 {
         read(&self.windows, word)
+    }
+    #[inline]
+    fn beginnings(&self, word: u32) -> u64 {
+        read(&self.beginnings, word)
     }
     #[inline]
     fn class(&self, map: u16, byte: u8) -> u8 {
@@ -139,10 +146,18 @@ impl Builder {
         Ok(number)
     }
 
+    /// The number of the token of all cues, which says nothing but that its literal has ended.
+    pub(super) fn cue(&mut self) -> Result<u16, Obstacle> {
+        let number = u16::try_from(self.tokens.len()).map_err(|_| Obstacle::TablesFull)?;
+        self.tokens.push(Token { rule: CUE, ..Token::default() });
+        Ok(number)
+    }
+
     pub(super) fn finish(self, generation: u32, literals: &Literals) -> RuleTables {
         let mut tables = RuleTables {
             header: Header { generation, ..Header::default() },
             windows: literals.windows(),
+            beginnings: literals.first_bytes(),
             classes: self.classes.items,
             tokens: self.tokens,
             cells: self.cells,

@@ -2,7 +2,9 @@
 
 use super::Rung;
 use crate::emit::Bytes;
-use crate::maps::{BEFORE, DATAGRAM_SCANS, HOSTS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS};
+use crate::maps::{
+    BEFORE, CONFIG, DATAGRAM_SCANS, HOSTS, KEYS, NO_KEYS, NO_SCAN, PERMITTED, REFUSED, TLS_SCANS,
+};
 use crate::{
     emit,
     marks::{self, ContextKey},
@@ -52,17 +54,44 @@ impl Judge for Note {
     }
 }
 
+/// What was found in plaintext.
+#[derive(Clone, Copy)]
+pub struct Found {
+    /// A key whose call was stopped.
+    pub stopped: Option<Stopped>,
+    /// The agent is to see the plaintext: there is a key in it, or before it, or a cue.
+    pub shown: bool,
+}
+
+impl Found {
+    /// Nobody looked.
+    pub const UNKNOWN: Self = Self { stopped: None, shown: true };
+
+    #[inline(always)]
+    fn passed(flow: &Stream) -> Self {
+        Self { stopped: None, shown: is_shown(flow) }
+    }
+}
+
+/// Is the agent to see what was scanned?
+#[inline(always)]
+pub fn is_shown(flow: &Stream) -> bool {
+    CONFIG.load().everything != 0 || flow.is_cued()
+}
+
 /// Looks for keys in `len` bytes of plaintext at `buffer`, given to a TLS connection.
 #[inline(always)]
-pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) {
-    let outcome = match of(&TLS_SCANS, &ContextKey { tgid, context }) {
-        // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
-        Some(flow) => scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, Note { tgid, context }),
-        None => Outcome::Unfinished,
+pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) -> Found {
+    let Some(flow) = of(&TLS_SCANS, &ContextKey { tgid, context }) else {
+        unjudged(tgid, context);
+        return Found::UNKNOWN;
     };
-    if outcome == Outcome::Unfinished {
+    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+    let flow = unsafe { &mut *flow };
+    if scan(flow, UserMemory::<0>(buffer), len, Note { tgid, context }) == Outcome::Unfinished {
         unjudged(tgid, context);
     }
+    Found::passed(flow)
 }
 
 /// Nobody could look for keys in what this connection was given: counted, and refused in `strict` mode.
@@ -112,31 +141,26 @@ pub struct Stopped {
 /// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (528 bytes for each write): to take it
 /// back in part would need to know what the scan changed.
 #[inline(always)]
-pub fn stop<R: Rung>(
-    ctx: &ProbeContext,
-    pid_tgid: u64,
-    context: u64,
-    buffer: u64,
-    len: u64,
-) -> Option<Stopped> {
+pub fn stop<R: Rung>(ctx: &ProbeContext, pid_tgid: u64, context: u64, buffer: u64, len: u64) -> Found {
     let (tgid, key) = (pid_tgid >> 32, ContextKey { tgid: pid_tgid >> 32, context });
     let (Some(flow), Some(before)) = (of(&TLS_SCANS, &key), of(&BEFORE, &pid_tgid)) else {
         unjudged(tgid, context);
-        return None;
+        return Found::UNKNOWN;
     };
     copy(before, flow);
     // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
-    match scan(unsafe { &mut *flow }, UserMemory::<0>(buffer), len, AtItsHost { tgid, context }) {
+    let flow = unsafe { &mut *flow };
+    match scan(flow, UserMemory::<0>(buffer), len, AtItsHost { tgid, context }) {
         Outcome::Passed => {}
         Outcome::Unfinished => unjudged(tgid, context),
         Outcome::Refused { rule, within } if R::stop(ctx) => {
             copy(flow, before);
-            return Some(Stopped { rule, within });
+            return Found { stopped: Some(Stopped { rule, within }), shown: true };
         }
         // Then the socket does.
         Outcome::Refused { rule, .. } => note(key, rule),
     }
-    None
+    Found::passed(flow)
 }
 
 /// Copies a scan with a helper: word by word it would be 66 of the verifier's steps each time.
@@ -146,15 +170,16 @@ fn copy(to: *mut Stream, from: *const Stream) {
     unsafe { bpf_probe_read_kernel(to.cast(), size_of::<Stream>() as u32, from.cast()) };
 }
 
-/// The rule of a key in a datagram that may not leave; [`UNJUDGED`] if nobody could look. Datagrams go in the clear, and
-/// each stands alone.
+/// The rule of a key in a datagram that may not leave, [`UNJUDGED`] if nobody could look; and whether the agent is to see it.
+/// Datagrams go in the clear, and each stands alone.
 #[inline(always)]
-pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> Option<u16> {
-    let Some(flow) = of(&DATAGRAM_SCANS, &pid_tgid) else { return Some(UNJUDGED) };
+pub fn in_datagram<B: Bytes>(pid_tgid: u64, bytes: B, len: u64) -> (Option<u16>, bool) {
+    let Some(flow) = of(&DATAGRAM_SCANS, &pid_tgid) else { return (Some(UNJUDGED), true) };
     // SAFETY: a value in the map; a thread sends one datagram at a time.
     let flow = unsafe { &mut *flow };
     flow.restart();
-    in_the_clear(flow, bytes, len)
+    let rule = in_the_clear(flow, bytes, len);
+    (rule, is_shown(flow))
 }
 
 /// The rule of a key in bytes that go in the clear and may not leave; [`UNJUDGED`] if nobody could look.

@@ -9,10 +9,12 @@ use super::{
     sni, strict,
 };
 use crate::{
-    emit::{self, Bytes, Write},
+    emit::{self, Write},
     flow::{self, Ends},
+    kernel_memory::KernelMemory,
     maps::{CONNECTIONS, GATES},
     marks::{self, Marks},
+    recall,
     scan::{Outcome, scan},
     task,
     tls_record::{PEEK, Record},
@@ -148,6 +150,7 @@ impl Message {
             Outcome::Refused { rule, within } => {
                 let from = within.saturating_sub(SHOWN_BEFORE);
                 let write = self.write(ctx, state, from, rule);
+                recall::show(&recall::of_socket(state.cookie));
                 emit::write(&write, KernelMemory(self.data.wrapping_add(from)));
                 true
             }
@@ -268,37 +271,5 @@ fn ends(msg: *const sk_msg_md) -> Ends {
         remote_ip6: msg.remote_ip6,
         local_port: msg.local_port,
         remote_port: msg.remote_port,
-    }
-}
-
-/// The kernel's own memory from this address on.
-#[derive(Clone, Copy)]
-struct KernelMemory(u64);
-
-impl Bytes for KernelMemory {
-    const FULL_RECORDS: u32 = 0;
-    const FORGETS: bool = true;
-
-    #[inline(always)]
-    unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause> {
-        let source = self.0.wrapping_add(from) as *const core::ffi::c_void;
-        // SAFETY: the helper checks the source; the destination by the trait's contract.
-        match unsafe { bpf_probe_read_kernel(to.cast(), len as u32, source.cast()) } {
-            0 => Ok(()),
-            _ => Err(LossCause::UnreadableMemory),
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn copy_exactly<const LEN: u32>(self, to: *mut u8, from: u64) -> bool {
-        let source = self.0.wrapping_add(from) as *const core::ffi::c_void;
-        // SAFETY: the helper checks the source; the destination by the trait's contract.
-        unsafe { bpf_probe_read_kernel(to.cast(), LEN, source.cast()) == 0 }
-    }
-
-    #[inline(always)]
-    unsafe fn comm(self, to: *mut u8) {
-        // SAFETY: by the trait's contract.
-        unsafe { task::comm_from_task(to) };
     }
 }

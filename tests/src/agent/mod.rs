@@ -310,6 +310,17 @@ impl Agent {
             .unwrap_or_else(|why| panic!("no {kind} line for process {pid}: {why}{}", self.report()))
     }
 
+    /// Records that came from the kernel by now, as the agent's status says.
+    pub fn records(&self) -> u64 {
+        const STATUS: &str = "/run/keymoat/status.json";
+        // It is written once in a second, if it changed.
+        self.settle();
+        std::thread::sleep(env::seconds(2.0));
+        let text = std::fs::read_to_string(STATUS).expect("the agent's status");
+        let status: serde_json::Value = serde_json::from_str(&text).expect("the agent's status is JSON");
+        status["records"].as_u64().expect("the agent's status has `records`")
+    }
+
     /// Totals of what was not delivered.
     pub fn losses(&self) -> BTreeMap<String, u64> {
         self.log.said().losses()

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, reason = "a test asserts by panicking")]
 
 mod benign;
+mod capture;
 mod clients;
 mod comings_and_goings;
 mod everyday;

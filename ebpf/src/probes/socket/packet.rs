@@ -10,7 +10,7 @@ use crate::{
     enforce::{self, keys, sk_msg, strict},
     flow::{self, is_own_host, mapped},
     maps::CONFIG,
-    marks, task,
+    marks, recall, task,
     tls_record::{PEEK, Record},
 };
 use aya_ebpf::{
@@ -24,6 +24,7 @@ use keymoat_abi::{
     enforce::Gate,
     enforce::UNJUDGED,
     event::{flags, tuple_flags},
+    scan::Stream,
     state::kind,
 };
 
@@ -51,6 +52,7 @@ pub fn packet_egress(ctx: SkBuffContext) -> i32 {
 
 /// As [`packet_egress`]; datagrams and other packets are judged, and of TCP what `message_egress` does not get to see.
 #[cgroup_skb]
+#[inline(always)]
 pub fn packet_egress_judged(ctx: SkBuffContext) -> i32 {
     packet::<true>(&ctx)
 }
@@ -213,11 +215,12 @@ fn datagram<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet, header: u3
         emit::uninspected(Why::Quic, cookie, pid_tgid, &tuple);
         return true;
     }
-    let refused = if JUDGED { keys::in_datagram(pid_tgid, bytes, u64::from(len - payload)) } else { None };
+    let (refused, shown) =
+        if JUDGED { keys::in_datagram(pid_tgid, bytes, u64::from(len - payload)) } else { (None, true) };
     if refused == Some(UNJUDGED) {
         return strict::refuses_unjudged(cookie, pid_tgid, &tuple);
     }
-    if header == 0 && refused.is_none() {
+    if refused.is_none() && (header == 0 || !shown) {
         return false;
     }
     let write = Write {
@@ -281,14 +284,16 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     {
         return true;
     }
-    show(ctx, state, &fresh, &tuple, current);
+    // SAFETY: as above.
+    let shown = gate.is_none_or(|gate| keys::is_shown(unsafe { scanned(&mut *gate) }));
+    show::<JUDGED>(ctx, state, &fresh, &tuple, current, shown);
     false
 }
 
-/// Judges what `message_egress` did not get to see: data behind a SYN (TCP fast open), what was written before there was a
-/// connection, what MPTCP writes. In `strict` mode, whatever is not TLS: when the kernel fails to send a message that was judged, it
-/// keeps the verdict for the next one and does not ask. That it is held back is not told to the call that wrote it, so nothing
-/// else leaves on the connection.
+/// Judges what is not TLS, also when `message_egress` did: that does not get to see data behind a SYN (TCP fast open), what was
+/// written before there was a connection, what MPTCP writes; and when the kernel fails to send a message that was judged, it keeps
+/// the verdict for the next one and does not ask. That a packet is held back is not told to the call that wrote it, so nothing else
+/// leaves on the connection.
 #[inline(always)]
 fn is_refused_unwatched(
     ctx: &SkBuffContext,
@@ -297,12 +302,12 @@ fn is_refused_unwatched(
     fresh: &Fresh,
     tuple: &Tuple,
 ) -> bool {
-    let again = strict::is_on() && gate.kind == kind::PLAIN;
+    let again = gate.kind == kind::PLAIN;
     let is_new = || gate.kind == kind::NEW && peek(ctx, fresh.start).and_then(Record::parse).is_none();
     if !again && !is_new() {
         return false;
     }
-    let scan = if again { &mut gate.packets } else { &mut gate.scan };
+    let scan = scanned(gate);
     let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task: true };
     let Some(rule) = keys::in_the_clear(scan, bytes, fresh.len) else { return false };
     if rule == UNJUDGED {
@@ -311,8 +316,15 @@ fn is_refused_unwatched(
     gate.kind = kind::REFUSED;
     let mut write = written(state, fresh, tuple, flags::REFUSED | flags::AS_PACKET);
     write.rule = rule;
+    recall::show(&recall::of_socket(state.cookie));
     emit::write(&write, bytes);
     true
+}
+
+/// The scan of a connection's packets. One of them may have been scanned before it was known that messages are, too.
+#[inline(always)]
+fn scanned(gate: &mut Gate) -> &mut Stream {
+    if gate.kind == kind::PLAIN { &mut gate.packets } else { &mut gate.scan }
 }
 
 /// What a TCP header says.
@@ -404,9 +416,16 @@ fn advance(state: &mut FlowState, len: u32) {
     state.sent += u64::from(len);
 }
 
-/// Plaintext and ClientHellos go to the agent, of other TLS only the records' headers are of interest.
+/// Plaintext, if it is to be `shown`, and ClientHellos go to the agent, of other TLS only the records' headers are of interest.
 #[inline(always)]
-fn show(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple, current: u64) {
+fn show<const JUDGED: bool>(
+    ctx: &SkBuffContext,
+    state: &mut FlowState,
+    fresh: &Fresh,
+    tuple: &Tuple,
+    current: u64,
+    shown: bool,
+) {
     let mut flag = 0;
     if state.hello_left > 0 {
         flag = flags::CLIENT_HELLO;
@@ -440,7 +459,12 @@ fn show(ctx: &SkBuffContext, state: &mut FlowState, fresh: &Fresh, tuple: &Tuple
     }
     let write = written(state, fresh, tuple, flag);
     let in_task = current >> 32 == state.owner >> 32;
-    emit::write(&write, PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task });
+    let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task };
+    if JUDGED {
+        recall::pass(&recall::of_socket(state.cookie), &write, bytes, shown || flag != 0);
+    } else {
+        emit::write(&write, bytes);
+    }
 }
 
 #[inline(always)]

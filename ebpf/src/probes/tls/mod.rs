@@ -9,9 +9,12 @@ pub mod openssl;
 use crate::{
     bounds::at_most,
     emit::{self, Write},
-    enforce::{self, Rung, SHOWN, SHOWN_BEFORE, keys},
+    enforce::{
+        self, Rung, SHOWN, SHOWN_BEFORE,
+        keys::{self, Found},
+    },
     marks::{self, ContextKey},
-    task,
+    recall, task,
     user_memory::UserMemory,
 };
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
@@ -55,17 +58,15 @@ fn plaintext<const FULL: u32, R: Rung>(
     }
     // First, while there are few states of the program: each one that reaches the scan is verified with it.
     let judged = R::JUDGES && marks::known(&ContextKey { tgid: pid_tgid >> 32, context }).accepted == 0;
-    let stopped =
-        if R::STOPS && judged { keys::stop::<R>(ctx, pid_tgid, context, buffer, len) } else { None };
-    if judged && !R::STOPS {
-        keys::find(pid_tgid >> 32, context, buffer, len);
-    }
+    let Found { stopped, shown } = match (judged, R::STOPS) {
+        (false, _) => Found::UNKNOWN,
+        (true, true) => keys::stop::<R>(ctx, pid_tgid, context, buffer, len),
+        (true, false) => keys::find(pid_tgid >> 32, context, buffer, len),
+    };
+    let stream = ContextKey { tgid: pid_tgid >> 32, context };
     let (known, flags, from) = match &stopped {
         // It never happened: neither is it counted, nor will a socket take it.
-        Some(stopped) => {
-            let known = marks::known(&ContextKey { tgid: pid_tgid >> 32, context });
-            (known, R::STOPPED, stopped.within.saturating_sub(SHOWN_BEFORE))
-        }
+        Some(stopped) => (marks::known(&stream), R::STOPPED, stopped.within.saturating_sub(SHOWN_BEFORE)),
         None => {
             let known = marks::advance(pid_tgid, context, len);
             let retry = marks::add(pid_tgid, context, buffer, len, known.cookie == 0);
@@ -73,13 +74,13 @@ fn plaintext<const FULL: u32, R: Rung>(
         }
     };
     let left = len.wrapping_sub(from);
-    let shown = if stopped.is_some() { at_most(left, SHOWN) } else { left };
+    let total = if stopped.is_some() { at_most(left, SHOWN) } else { left };
     let write = Write {
         source,
         rule: stopped.map_or(0, |stopped| stopped.rule),
         flags,
-        total: shown,
-        readable: shown,
+        total,
+        readable: total,
         offset: known.sent.wrapping_add(from),
         cookie: known.cookie,
         context,
@@ -87,5 +88,10 @@ fn plaintext<const FULL: u32, R: Rung>(
         uid,
         tuple: Tuple::UNKNOWN,
     };
-    emit::write(&write, UserMemory::<FULL>(buffer.wrapping_add(from)));
+    let bytes = UserMemory::<FULL>(buffer.wrapping_add(from));
+    if judged {
+        recall::pass(&stream, &write, bytes, shown);
+    } else {
+        emit::write(&write, bytes);
+    }
 }

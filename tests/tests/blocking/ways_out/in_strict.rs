@@ -1,17 +1,16 @@
 //! What block mode lets pass, tried again in `strict` mode.
 
-use super::{Arrives, Way, one};
+use super::Way;
 use keymoat_tests::calls::note;
-use keymoat_tests::commands::{one as one_request, text};
+use keymoat_tests::commands::one as one_request;
 use keymoat_tests::programs::{km_client, km_rustls};
 use keymoat_tests::threat_model::{Expected, Outcome};
-use keymoat_tests::{Agent, Client, FakeKey, Net, Script, Server, env, pki};
+use keymoat_tests::{Agent, Client, FakeKey, Net, Server, env, pki};
 
 const NO_LSM: &str = "BPF is not among this kernel's security modules; the agent says so at its start. To do: boot with `lsm=…,bpf`, or \
     give CAP_NET_RAW to nobody";
 
 pub(super) fn ways() -> Vec<Way> {
-    let first: fn(&str) -> Script = |text| Script::of(format!("key={text} end\n"));
     vec![
         Way {
             what: "a TLS library without a probe (rustls), strict",
@@ -27,25 +26,8 @@ pub(super) fn ways() -> Vec<Way> {
             }),
             expected: Expected::Refused,
         },
-        call("a write after one for which there was no room, strict", "after-full", Server::late, first),
-        call(
-            "a write after one for which there was no memory (`MSG_ZEROCOPY`), strict",
-            "after-no-memory",
-            Server::late,
-            first,
-        ),
         packet_socket(),
     ]
-}
-
-fn call(what: &'static str, call: &'static str, server: fn() -> Server, script: fn(&str) -> Script) -> Way {
-    let attempt = move |agent: &_| {
-        let client = |server: &Server, key: Option<&_>| {
-            km_client(call, server.address(), &script(text(key)).save()).into()
-        };
-        one(agent, server, client, Arrives::Key)
-    };
-    Way { what, attempt: Box::new(attempt), expected: Expected::Refused }
 }
 
 /// Refused where the kernel asks BPF programs about sockets.
