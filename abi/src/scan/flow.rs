@@ -3,7 +3,7 @@
 use super::tables::{DEAD, HIT, Header, NO_ANCHOR, Tables};
 
 /// Most bytes [`Flow::feed`] takes at once.
-pub const CHUNK: usize = 128;
+pub const CHUNK: usize = 256;
 /// Longest way back from the end of a literal to the start of its key, so that everything that is looked at again is still
 /// there: the filter leaves up to twelve bytes for the next chunk, and six before the key decide whether it may start.
 pub const MAX_BACK: usize = RING - CHUNK - 12 - super::boundary::LOOK_BEHIND;
@@ -11,7 +11,7 @@ pub const MAX_BACK: usize = RING - CHUNK - 12 - super::boundary::LOOK_BEHIND;
 pub const SLOTS: usize = 8;
 
 /// Bytes kept. A power of two.
-const RING: usize = 256;
+const RING: usize = 512;
 const WORDS: usize = RING / 8;
 /// Room behind the ring, so that a chunk can be written from any place in it, as the verifier sees it.
 const SLACK: usize = CHUNK / 8;
@@ -55,11 +55,11 @@ pub struct Flow {
     pub(super) hits: u8,
     reserved: [u8; 4],
     pub(super) slots: [Slot; SLOTS],
-    /// The last bytes, position `p` in byte `p % 256`, then slack.
+    /// The last bytes, position `p` in byte `p % 512`, then slack.
     pub(super) recent: [u64; WORDS + SLACK],
 }
 
-const _: () = assert!(core::mem::size_of::<Flow>() == 464);
+const _: () = assert!(core::mem::size_of::<Flow>() == 848);
 // A word read may be of eight bytes that are not all there yet, but never of two rounds.
 const _: () = assert!(MAX_BACK >= 64 + 16 && CHUNK.is_multiple_of(8) && CHUNK + MAX_BACK < RING);
 
@@ -130,7 +130,7 @@ impl Flow {
         CHUNK - (self.end as usize & (CHUNK - 1))
     }
 
-    /// Where in [`Flow::bytes`] the next bytes belong. Below 256, and [`CHUNK`] more bytes fit behind it.
+    /// Where in [`Flow::bytes`] the next bytes belong. Below 512, and [`CHUNK`] more bytes fit behind it.
     #[inline]
     pub fn next_place(&self) -> usize {
         self.end as usize & (RING - 1)

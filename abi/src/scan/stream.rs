@@ -48,7 +48,7 @@ pub struct Stream {
     reserved: u8,
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 528);
+const _: () = assert!(core::mem::size_of::<Stream>() == 912);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -209,7 +209,8 @@ impl Stream {
             16..32 => self.take::<16>(source),
             32..64 => self.take::<32>(source),
             64..128 => self.take::<64>(source),
-            _ => self.take::<128>(source),
+            128..256 => self.take::<128>(source),
+            _ => self.take::<256>(source),
         }
     }
 

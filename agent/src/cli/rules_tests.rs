@@ -60,12 +60,12 @@ vendor = "Acme"
 id = "acme-far"
 name = "Acme far key"
 severity = "high"
-pattern = '[0-9]{120}acmek[0-9]{8}'
-marker = { texts = ["acmek"], at = 120 }
+pattern = '[0-9]{240}acmek[0-9]{8}'
+marker = { texts = ["acmek"], at = 240 }
 explanation = "It opens Acme."
 remediation = "Revoke it."
-positives = [[{ fill = "digits", n = 120 }, "acmek", { fill = "digits", n = 8 }], [{ repeat = "1", n = 120 }, "acmek12345678"]]
-negatives = [["acmek", "12345678"], [{ repeat = "1", n = 119 }, "acmek12345678"]]
+positives = [[{ fill = "digits", n = 240 }, "acmek", { fill = "digits", n = 8 }], [{ repeat = "1", n = 240 }, "acmek12345678"]]
+negatives = [["acmek", "12345678"], [{ repeat = "1", n = 239 }, "acmek12345678"]]
 "#;
 
 #[test]

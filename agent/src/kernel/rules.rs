@@ -6,13 +6,14 @@ use aya::{Ebpf, Pod};
 use keymoat_abi::scan::{BEGINNING_WORDS, BLOCK, WINDOW_WORDS};
 use keymoat_detect::RuleTables;
 
-/// TLS connections, and threads that send datagrams, whose scans are remembered: 450 bytes each.
+/// TLS connections, and threads that send datagrams, whose scans are remembered: 900 bytes each.
 const SCANS: u32 = 16_384;
 const DATAGRAM_SCANS: u32 = 4_096;
 /// Streams of clean plaintext whose last request is remembered: 1 KiB each.
 const RECALLS: u32 = 8_192;
-/// Threads that write TLS at the same moment, and connections whose destination TLS probes decide by: 140 bytes each.
+/// Threads that write TLS at the same moment: 900 bytes each.
 const BEFORE: u32 = 2_048;
+/// Connections whose destination TLS probes decide by: 140 bytes each.
 const HOSTS: u32 = 16_384;
 
 /// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.

@@ -64,10 +64,10 @@ fn escapes() -> impl Iterator<Item = Vec<u8>> {
 
 /// What can be known of a literal's bytes in base64 and hexadecimal, wherever the text around begins.
 fn codes(literal: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let base64 = (0..3).map(|before| {
-        let padded = [&[0; 2][..before], literal].concat();
+    let base64 = [&b""[..], b".", b".."].map(|before| {
+        let padded = [before, literal].concat();
         // A character is known if all of its six bits are.
-        let (first, end) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+        let (first, end) = ((before.len() * 8).div_ceil(6), padded.len() * 8 / 6);
         BASE64.encode(&padded).into_bytes().get(first..end).unwrap_or_default().to_vec()
     });
     let url_safe = |code: Vec<u8>| {
@@ -79,7 +79,7 @@ fn codes(literal: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         [other.collect(), code]
     };
     let hex = [HEXLOWER.encode(literal), HEXUPPER.encode(literal)].map(String::into_bytes);
-    base64.flat_map(url_safe).chain(hex).filter(|code| code.len() >= SHORTEST_CODE)
+    base64.into_iter().flat_map(url_safe).chain(hex).filter(|code| code.len() >= SHORTEST_CODE)
 }
 
 #[cfg(test)]

@@ -259,7 +259,7 @@ fn other_tables_begin_anew() {
 fn a_rule_that_does_not_fit_says_why() {
     let mut rules = vec![
         rule("large", "lar(?:abcdefghijklmnopqrstuvwxyz0123456789){1,100}", "prefixes = ['lar']"),
-        rule("far", "[0-9]{110}far[0-9]{3}", "marker = { texts = ['far'], at = 110 }"),
+        rule("far", "[0-9]{240}far[0-9]{3}", "marker = { texts = ['far'], at = 240 }"),
     ];
     rules.extend(
         (0..=SLOTS)
