@@ -22,9 +22,15 @@ pub struct Config {
     pub strict: u32,
     /// Not 0: the agent sees all plaintext, not only what follows a key or a cue. Of programs that judge.
     pub everything: u32,
+    /// Bytes of responses (on connections this host accepted) that each processor may show in a period of 2^[`BUDGET_PERIOD_BITS`]
+    /// nanoseconds; 0 = all.
+    pub response_budget: u32,
 }
 
-const _: () = assert!(core::mem::size_of::<Config>() == 36);
+/// 134 ms.
+pub const BUDGET_PERIOD_BITS: u32 = 27;
+
+const _: () = assert!(core::mem::size_of::<Config>() == 40);
 
 // SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

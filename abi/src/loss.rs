@@ -34,4 +34,6 @@ causes! {
     SslSendfile = 5 => "ssl-sendfile",
     /// A write could not be judged to its end before it left (too long, unreadable, or no rules yet); it passed.
     NotJudged = 6 => "not-judged",
+    /// More was answered on accepted connections than `response_budget` allows to look at: packets or TLS writes not delivered.
+    ResponsesOverBudget = 7 => "responses-over-budget",
 }

@@ -78,6 +78,7 @@ fn load(rules: &RuleSet, compiled: &KernelRules) -> Outcome<Kernel> {
     let settings = Settings {
         include_loopback: false,
         accepted_connections: false,
+        response_budget: 0,
         ring_bytes: RING_BYTES,
         task: TaskOffsets::read().unwrap_or_default(),
     };

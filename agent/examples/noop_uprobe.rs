@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Settings {
             include_loopback: false,
             accepted_connections: false,
+            response_budget: 0,
             ring_bytes: 64 * 1024,
             task: TaskOffsets::default(),
         },

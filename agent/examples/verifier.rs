@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = Settings {
         include_loopback: false,
         accepted_connections: true,
+        response_budget: 0,
         ring_bytes: 64 * 1024,
         task: TaskOffsets::read().unwrap_or_default(),
     };

@@ -82,6 +82,8 @@ impl<'a> Judging<'a> {
 pub struct Settings {
     pub include_loopback: bool,
     pub accepted_connections: bool,
+    /// Bytes of responses that each processor may show in a period; 0: all.
+    pub response_budget: u32,
     /// Power of two, a multiple of the page size.
     pub ring_bytes: u32,
     pub task: TaskOffsets,
@@ -127,6 +129,7 @@ impl Kernel {
             epoch: pins.as_ref().map_or(0, Pins::epoch),
             strict: pins.is_some().into(),
             everything: everything.into(),
+            response_budget: settings.response_budget,
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);

@@ -7,6 +7,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod bounds;
+mod budget;
 mod emit;
 mod enforce;
 mod flow;

@@ -26,6 +26,7 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     epoch: 0,
     strict: 0,
     everything: 0,
+    response_budget: 0,
 });
 
 /// The epoch of the agent whose programs judge: one entry. Written by the agent once all of its own are attached, so that one
@@ -45,6 +46,10 @@ pub static CONSUMER: Array<u32> = Array::with_max_entries(1, 0);
 /// Written by `emit`, summed over CPUs by the agent. Indexed by [`LossCause`].
 #[map]
 pub static LOSS: PerCpuArray<u64> = PerCpuArray::with_max_entries(LossCause::COUNT, 0);
+
+/// One entry: what was shown of responses lately. Written and read by `budget`.
+#[map]
+pub static RESPONSES: PerCpuArray<crate::budget::Shown> = PerCpuArray::with_max_entries(1, 0);
 
 /// State per TCP connection; goes when its socket goes. Written by `tcp_connect*`, `tcp_connections` and
 /// `packet_egress`, and by the agent for connections older than itself.

@@ -44,20 +44,9 @@ pub fn of_socket(cookie: u64) -> ContextKey {
     ContextKey { tgid: 0, context: cookie }
 }
 
-/// A write of this stream passes. From the first one on that is `shown`, what it carries is sent to the agent.
-#[inline(always)]
-pub fn pass<B: Bytes>(stream: &ContextKey, write: &Write, bytes: B, shown: bool) {
-    if shown {
-        show(stream);
-        emit::write(write, bytes);
-    } else {
-        note(stream, write, bytes);
-    }
-}
-
 /// A write is not shown.
 #[inline(always)]
-fn note<B: Bytes>(stream: &ContextKey, write: &Write, bytes: B) {
+pub fn note<B: Bytes>(stream: &ContextKey, write: &Write, bytes: B) {
     let Some(recall) = of(stream) else { return };
     // SAFETY: a value in the map; bytes of one stream are written one after the other.
     let recall = unsafe { &mut *recall };
@@ -113,19 +102,24 @@ fn of(stream: &ContextKey) -> Option<*mut Recall> {
 
 /// From now on what the stream carries is shown: so is, once, what came before.
 #[inline(always)]
-pub fn show(stream: &ContextKey) {
-    if let Some(recall) = RECALLS.get_ptr_mut(stream) {
-        recall_show(recall);
-        let _ = RECALLS.remove(stream);
-    }
+pub fn show(stream: ContextKey) {
+    recall_show(stream.tgid, stream.context);
 }
 
-/// A global function, which the verifier looks at once.
+/// A global function: the verifier looks at it once, and not again for each way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn recall_show(recall: *mut Recall) -> u64 {
-    // SAFETY: valid, or null: the verifier sees to it.
-    let Some(recall) = (unsafe { recall.as_mut() }) else { return 0 };
+pub extern "C" fn recall_show(tgid: u64, context: u64) -> u64 {
+    let stream = ContextKey { tgid, context };
+    let Some(recall) = RECALLS.get_ptr_mut(&stream) else { return 0 };
+    // SAFETY: a value in the map; bytes of one stream are written one after the other.
+    send(unsafe { &mut *recall });
+    let _ = RECALLS.remove(&stream);
+    0
+}
+
+#[inline(always)]
+fn send(recall: &mut Recall) {
     let begun = if recall.kept == 0 { 0 } else { recall.begin.wrapping_add(recall.kept) };
     let after = recall.end.wrapping_sub(begun);
     let have = if after < recall.have { after } else { recall.have };
@@ -146,5 +140,4 @@ pub extern "C" fn recall_show(recall: *mut Recall) -> u64 {
         recall.last >>= 64u64.wrapping_sub(8 * have) & 63;
         emit::part::<256, _>(write, KernelMemory((&raw const recall.last) as u64), have);
     }
-    0
 }

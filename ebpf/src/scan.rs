@@ -35,9 +35,8 @@ const MAX_STEPS: u32 = 1 << 23;
 #[inline(always)]
 pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
     let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
-    stream.begin(len);
-    let generation = rules.header.generation;
-    let mut state = State { stream, generation, bytes: Write(bytes), judge, end: UNFINISHED };
+    stream.begin(len, rules.header.generation);
+    let mut state = State { stream, bytes: Write(bytes), judge, end: UNFINISHED };
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
         bpf_loop(MAX_STEPS, advance::<B, J> as *mut c_void, (&raw mut state).cast(), 0);
@@ -55,7 +54,6 @@ pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: 
 /// A scan between two steps.
 struct State<'a, B, J> {
     stream: &'a mut Stream,
-    generation: u32,
     bytes: Write<B>,
     judge: J,
     /// [`UNFINISHED`], [`PASSED`], or [`REFUSED`] and the rule. A number: the compiler copies an enum with what is between its
@@ -86,7 +84,7 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     if !state.stream.spend() {
         return 1;
     }
-    if state.stream.open(state.generation, &state.bytes) {
+    if state.stream.open(&state.bytes) {
         return 0;
     }
     let looked = scan_look(&raw mut *state.stream);
@@ -159,7 +157,6 @@ fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
 struct Rules<'a> {
     header: &'a Header,
     windows: &'a [u64; WINDOW_WORDS],
-    beginnings: &'a [u64; BEGINNING_WORDS],
 }
 
 impl Rules<'_> {
@@ -168,8 +165,7 @@ impl Rules<'_> {
     fn in_use() -> Option<Self> {
         let header = maps::SCAN_HEADER.get(0)?;
         let windows = maps::SCAN_WINDOWS.get(0)?;
-        let beginnings = maps::SCAN_BEGINNINGS.get(0)?;
-        (header.generation != 0).then_some(Self { header, windows, beginnings })
+        (header.generation != 0).then_some(Self { header, windows })
     }
 }
 
@@ -190,7 +186,8 @@ impl Tables for Rules<'_> {
     }
     #[inline(always)]
     fn beginnings(&self, word: u32) -> u64 {
-        self.beginnings.get(word as usize & (BEGINNING_WORDS - 1)).copied().unwrap_or(0)
+        let words = maps::SCAN_BEGINNINGS.get(0);
+        words.and_then(|words| words.get(word as usize & (BEGINNING_WORDS - 1))).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn class(&self, map: u16, byte: u8) -> u8 {

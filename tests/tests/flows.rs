@@ -308,3 +308,43 @@ mod unseen_tls {
         assert!(agent.unseen_tls(client.pid).is_empty());
     }
 }
+
+mod responses {
+    use super::*;
+    use keymoat_tests::Net;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::thread;
+
+    const OVER: &str = "responses-over-budget";
+
+    /// This host answers so many bytes on a connection it accepted, and a key at the end.
+    fn answer(bytes: usize, key: &FakeKey) {
+        let listener = Net::shared().listen();
+        let port = listener.local_addr().expect("an address").port();
+        let text = [&vec![b'.'; bytes][..], b" key=", key.reveal().as_bytes(), b" "].concat();
+        let server = thread::spawn(move || listener.accept().expect("a client").0.write_all(&text));
+        let mut received = Vec::new();
+        let mut client = TcpStream::connect((Net::shared().v4, port)).expect("connect");
+        client.read_to_end(&mut received).expect("the answer");
+        server.join().expect("the server").expect("it was sent");
+        assert_eq!(received.len(), bytes + key.reveal().len() + 6, "whatever is looked at, all arrives");
+    }
+
+    #[test]
+    fn over_the_budget_are_counted() {
+        let agent = Agent::own(&Options::default().config("response_budget = 1"));
+        let before = agent.losses();
+        answer(32 << 20, &FakeKey::anthropic());
+        agent.expect_loss_since(&before, OVER);
+    }
+
+    #[test]
+    fn within_it_are_looked_at() {
+        let agent = Agent::own(&Options::default().config("response_budget = 0"));
+        let (before, key) = (agent.losses(), FakeKey::anthropic());
+        answer(1 << 20, &key);
+        agent.expect(&Expect::key(&key));
+        assert_eq!(agent.losses().get(OVER), before.get(OVER));
+    }
+}

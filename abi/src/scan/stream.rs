@@ -37,7 +37,9 @@ pub struct Stream {
     len: u64,
     taken: u64,
     /// Steps that the scan of this write may still take.
-    steps: u64,
+    steps: u32,
+    /// Of the tables that it is scanned by.
+    generation: u32,
     http2: Http2,
     /// See [`protocol`].
     protocol: u8,
@@ -60,6 +62,7 @@ impl Stream {
         len: 0,
         taken: 0,
         steps: 0,
+        generation: 0,
         http2: Http2::NEW,
         protocol: protocol::NEW,
         begun: 0,
@@ -100,25 +103,26 @@ impl Stream {
         }
     }
 
-    /// A write of `len` bytes begins: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
+    /// A write of `len` bytes begins, looked at by the tables of this generation: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
     ///
     /// Everything that depends on the write happens in those, so that there is one way that leads to a loop over them: the
     /// kernel's verifier follows each.
     #[inline]
-    pub fn begin(&mut self, len: u64) {
+    pub fn begin(&mut self, len: u64, generation: u32) {
         (self.len, self.taken, self.begun) = (len, 0, 0);
-        self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS);
+        self.generation = generation;
+        self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS).min(u32::MAX.into()) as u32;
     }
 
-    /// The first thing to do with a write; false if it was done. `generation`: of the tables.
+    /// The first thing to do with a write; false if it was done.
     #[inline]
-    pub fn open(&mut self, generation: u32, source: &impl Source) -> bool {
+    pub fn open(&mut self, source: &impl Source) -> bool {
         if self.begun != 0 {
             return false;
         }
         self.begun = 1;
-        if !self.flow.belongs_to(generation) {
-            self.flow.restart(generation);
+        if !self.flow.belongs_to(self.generation) {
+            self.flow.restart(self.generation);
         }
         if self.protocol == protocol::NEW && self.len > 0 {
             self.protocol = if self.is_http2(source) { protocol::HTTP2 } else { protocol::PLAIN };
@@ -196,11 +200,33 @@ impl Stream {
         }
     }
 
-    /// Hands on up to `most` bytes as they are, in pieces of a few sizes: a size that the kernel's verifier does not know makes
-    /// kernels before 6.4 follow every number of the program.
+    /// Hands on up to `most` bytes as they are.
     #[inline]
     fn pass(&mut self, source: &impl Source, most: u64) -> bool {
-        match most.min(self.flow.room() as u64) {
+        let some = most.min(self.flow.room() as u64);
+        some > 0 && (self.take_with_more(source, some) || self.pass_piece(source, some))
+    }
+
+    /// Takes `some` bytes with what follows them in memory, if it can be read: a size that the kernel's verifier does not know makes
+    /// kernels before 6.4 follow every number of the program, and each piece of another size costs a step.
+    #[inline]
+    fn take_with_more(&mut self, source: &impl Source, some: u64) -> bool {
+        // SAFETY: behind `next_place` there is room for a chunk; what is there is older than what may be looked at again.
+        let read = unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            source.copy::<{ CHUNK as u32 }>(to, self.taken)
+        };
+        if read {
+            self.flow.written(some as usize);
+            self.taken = self.taken.wrapping_add(some);
+        }
+        read
+    }
+
+    /// The largest piece among `some` bytes.
+    #[inline]
+    fn pass_piece(&mut self, source: &impl Source, some: u64) -> bool {
+        match some {
             0 => false,
             1 => self.take::<1>(source),
             2..4 => self.take::<2>(source),
@@ -209,8 +235,7 @@ impl Stream {
             16..32 => self.take::<16>(source),
             32..64 => self.take::<32>(source),
             64..128 => self.take::<64>(source),
-            128..256 => self.take::<128>(source),
-            _ => self.take::<256>(source),
+            _ => self.take::<128>(source),
         }
     }
 

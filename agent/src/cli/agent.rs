@@ -354,6 +354,7 @@ fn settings(config: &Config) -> Settings {
     Settings {
         include_loopback: config.include_loopback,
         accepted_connections: config.accepted_connections,
+        response_budget: config.response_budget.per_period(),
         ring_bytes: config.ring_bytes.get(),
         task,
     }

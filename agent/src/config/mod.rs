@@ -13,7 +13,9 @@ pub mod values;
 
 pub use file::{ConfigError, DEFAULT_PATH};
 pub use fleet_key::{FleetKey, FleetKeyError, KeyOrigin};
-pub use values::{Capture, CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, RingBytes, SocketLayer};
+pub use values::{
+    Capture, CollectorUrl, JsonlOutput, LogLevel, MaxFlows, Mode, ResponseBudget, RingBytes, SocketLayer,
+};
 
 use crate::enforce::Method;
 use serde::Deserialize;
@@ -44,6 +46,8 @@ pub struct Config {
     pub include_loopback: bool,
     /// Watch connections this host accepted too: a server's responses.
     pub accepted_connections: bool,
+    /// How much of those is looked at.
+    pub response_budget: ResponseBudget,
     /// None: a key of this host's own.
     pub fleet_key_file: Option<PathBuf>,
     /// Rule files beside the built-in ones.
@@ -78,6 +82,7 @@ impl Default for Config {
             collector: None,
             include_loopback: false,
             accepted_connections: true,
+            response_budget: ResponseBudget::default(),
             fleet_key_file: None,
             rules: Vec::new(),
             policy: None,

@@ -33,6 +33,7 @@ fn every_key() {
         collector = "http://127.0.0.1:7001"
         include_loopback = true
         accepted_connections = false
+        response_budget = 100
         fleet_key_file = "/run/key"
         rules = ["/etc/keymoat/rules.d/own.toml"]
         policy = "/etc/keymoat/policy.toml"
@@ -48,6 +49,7 @@ fn every_key() {
     .unwrap();
     assert_eq!((config.mode, config.enforcement), (Mode::Block, Some(Method::ReturnOverride)));
     assert_eq!((config.capture, Config::default().capture), (Capture::Everything, Capture::Needed));
+    assert_eq!(config.response_budget.per_period(), 14_073_748);
     assert_eq!(config.jsonl, Some(JsonlOutput::Stdout));
     assert_eq!(config.collector.unwrap().to_string(), "http://127.0.0.1:7001/");
     assert!(config.include_loopback && !config.accepted_connections);

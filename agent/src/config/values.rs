@@ -1,5 +1,6 @@
 //! One type per setting. What cannot be used is refused while parsing, with words that say what can.
 
+use keymoat_abi::config::BUDGET_PERIOD_BITS;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -209,6 +210,39 @@ impl TryFrom<i64> for MaxFlows {
         match usize::try_from(value) {
             Ok(flows) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(flows)),
             _ => invalid(format!("{value} is out of range: use {} to {}", Self::MIN, Self::MAX)),
+        }
+    }
+}
+
+/// MiB of responses that are looked at in a second, on each processor; 0: all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
+pub struct ResponseBudget(u32);
+
+impl ResponseBudget {
+    pub const MAX: i64 = 16 * 1024;
+
+    /// Bytes in a period of the kernel's.
+    pub fn per_period(self) -> u32 {
+        const PERIOD_NS: u64 = 1 << BUDGET_PERIOD_BITS;
+        let bytes = u64::from(self.0) * 1024 * 1024 * PERIOD_NS / 1_000_000_000;
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+}
+
+impl Default for ResponseBudget {
+    fn default() -> Self {
+        Self(16)
+    }
+}
+
+impl TryFrom<i64> for ResponseBudget {
+    type Error = InvalidValue;
+
+    fn try_from(value: i64) -> Result<Self, InvalidValue> {
+        match u32::try_from(value) {
+            Ok(budget) if value <= Self::MAX => Ok(Self(budget)),
+            _ => invalid(format!("{value} is out of range: use 0 (all) to {}", Self::MAX)),
         }
     }
 }

@@ -124,7 +124,13 @@ fn quick_attach() -> Check {
 
 pub(super) fn settings() -> Settings {
     let task = TaskOffsets::read().unwrap_or_default();
-    Settings { include_loopback: false, accepted_connections: true, ring_bytes: RING_BYTES, task }
+    Settings {
+        include_loopback: false,
+        accepted_connections: true,
+        response_budget: 0,
+        ring_bytes: RING_BYTES,
+        task,
+    }
 }
 
 /// The kernel programs, loaded for the moment.

@@ -16,6 +16,10 @@ use std::{
 
 pub const TLS_PORT: u16 = 8443;
 pub const PLAIN_PORT: u16 = 8080;
+/// The file with the body of every response.
+const BODY: &str = "body";
+/// Bytes of a body that nginx takes in its configuration.
+const IN_PLACE: usize = 2048;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the agent does.
@@ -39,6 +43,10 @@ impl Scene {
         fs::create_dir_all(&folder)?;
         let network = Network::new()?;
         certificate(&folder)?;
+        fs::write(
+            folder.join(BODY),
+            "0123456789abcdef".repeat(body.div_ceil(16)).as_bytes().get(..body).unwrap_or_default(),
+        )?;
         fs::write(folder.join("nginx.conf"), configuration(&folder, body))?;
         let mut command = network.command("nginx")?;
         command.arg("-e").arg("stderr").arg("-c").arg(folder.join("nginx.conf"));
@@ -143,9 +151,15 @@ fn private(path: &Path) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
 
+/// What answers: a text in the configuration, which may be short only, or a file.
 fn configuration(folder: &Path, body: usize) -> String {
+    let answer = match body {
+        0..=IN_PLACE => {
+            format!("return 200 \"{}\";", "0123456789abcdef".chars().cycle().take(body).collect::<String>())
+        }
+        _ => format!("root {}; sendfile on; tcp_nopush on; try_files /{BODY} =404;", folder.display()),
+    };
     let folder = folder.display();
-    let body: String = "0123456789abcdef".chars().cycle().take(body).collect();
     format!(
         "daemon off; worker_processes 1; worker_rlimit_nofile 65536; pid {folder}/nginx.pid;
 events {{ worker_connections 32768; }}
@@ -156,7 +170,7 @@ http {{
   server {{
     listen {PLAIN_PORT} backlog=16384; listen {TLS_PORT} ssl;
     ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-    location / {{ return 200 \"{body}\"; }}
+    location / {{ {answer} }}
   }}
 }}
 "

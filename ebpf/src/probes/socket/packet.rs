@@ -6,6 +6,7 @@
 
 use crate::{
     bounds::at_least_one,
+    budget,
     emit::{self, Bytes, Write},
     enforce::{self, keys, sk_msg, strict},
     flow::{self, is_own_host, mapped},
@@ -63,11 +64,11 @@ fn packet<const JUDGED: bool>(ctx: &SkBuffContext) -> i32 {
         return PASS;
     }
     let Some(packet) = Packet::parse(ctx) else { return PASS };
+    let is_udp = packet.protocol == UDP;
     let refused = match packet.protocol {
         TCP if !JUDGED || !is_raw(ctx) => segment::<JUDGED>(ctx, &packet),
-        UDP => datagram::<JUDGED>(ctx, &packet, UDP_HEADER),
-        // The rest has no ports that are told, and is shown when it is refused.
-        _ if JUDGED => datagram::<JUDGED>(ctx, &packet, 0),
+        // What is not UDP has no ports that are told, and is shown when it is refused.
+        _ if is_udp || JUDGED => datagram::<JUDGED>(ctx, &packet, if is_udp { UDP_HEADER } else { 0 }),
         _ => false,
     };
     if refused { REFUSE } else { PASS }
@@ -278,47 +279,67 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     }
     let Some((skip, offset)) = in_order(state, &segment) else { return false };
     let fresh = Fresh { start: segment.payload + skip, len: u64::from(segment.len - skip), offset };
-    if let Some(gate) = gate
+    let (mut refused, mut shown) = (None, true);
+    if let Some(gate) = gate {
         // SAFETY: socket storage; packets of one socket leave under its lock.
-        && is_refused_unwatched(ctx, unsafe { &mut *gate }, state, &fresh, &tuple)
-    {
-        return true;
+        let gate = unsafe { &mut *gate };
+        refused = judge(ctx, gate, &fresh);
+        shown = keys::is_shown(scanned(gate));
+        if refused == Some(UNJUDGED) {
+            if strict::refuses_unjudged(state.cookie, state.owner, &tuple) {
+                return true;
+            }
+            refused = None;
+        }
+        if refused.is_some() {
+            gate.kind = kind::REFUSED;
+        }
     }
-    // SAFETY: as above.
-    let shown = gate.is_none_or(|gate| keys::is_shown(unsafe { scanned(&mut *gate) }));
-    show::<JUDGED>(ctx, state, &fresh, &tuple, current, shown);
-    false
+    let flag = match refused {
+        Some(_) => Some(flags::REFUSED | flags::AS_PACKET),
+        None => notice(ctx, state, &fresh, &tuple, current),
+    };
+    if let Some(flag) = flag
+        && !flow::is_ignored(&tuple)
+    {
+        let write = written(state, &fresh, &tuple, flag, refused.unwrap_or(0));
+        let in_task = current >> 32 == state.owner >> 32;
+        let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task };
+        pass_on::<JUDGED>(&write, bytes, shown || flag != 0);
+    }
+    refused.is_some()
 }
 
+/// Sends bytes of a packet to the agent, or keeps them in mind.
+#[inline(always)]
+fn pass_on<const JUDGED: bool>(write: &Write, bytes: PacketBytes, shown: bool) {
+    if write.tuple.flags & tuple_flags::ACCEPTED != 0 && !budget::allows(write.total) {
+        return;
+    }
+    if JUDGED {
+        let stream = recall::of_socket(write.cookie);
+        if !shown {
+            return recall::note(&stream, write, bytes);
+        }
+        recall::show(stream);
+    }
+    emit::write(write, bytes);
+}
+
+/// The rule of a key that may not leave; [`UNJUDGED`] if nobody could look.
+///
 /// Judges what is not TLS, also when `message_egress` did: that does not get to see data behind a SYN (TCP fast open), what was
 /// written before there was a connection, what MPTCP writes; and when the kernel fails to send a message that was judged, it keeps
 /// the verdict for the next one and does not ask. That a packet is held back is not told to the call that wrote it, so nothing else
 /// leaves on the connection.
 #[inline(always)]
-fn is_refused_unwatched(
-    ctx: &SkBuffContext,
-    gate: &mut Gate,
-    state: &FlowState,
-    fresh: &Fresh,
-    tuple: &Tuple,
-) -> bool {
-    let again = gate.kind == kind::PLAIN;
+fn judge(ctx: &SkBuffContext, gate: &mut Gate, fresh: &Fresh) -> Option<u16> {
     let is_new = || gate.kind == kind::NEW && peek(ctx, fresh.start).and_then(Record::parse).is_none();
-    if !again && !is_new() {
-        return false;
+    if gate.kind != kind::PLAIN && !is_new() {
+        return None;
     }
-    let scan = scanned(gate);
     let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task: true };
-    let Some(rule) = keys::in_the_clear(scan, bytes, fresh.len) else { return false };
-    if rule == UNJUDGED {
-        return strict::refuses_unjudged(state.cookie, state.owner, tuple);
-    }
-    gate.kind = kind::REFUSED;
-    let mut write = written(state, fresh, tuple, flags::REFUSED | flags::AS_PACKET);
-    write.rule = rule;
-    recall::show(&recall::of_socket(state.cookie));
-    emit::write(&write, bytes);
-    true
+    keys::in_the_clear(scanned(gate), bytes, fresh.len)
 }
 
 /// The scan of a connection's packets. One of them may have been scanned before it was known that messages are, too.
@@ -416,23 +437,22 @@ fn advance(state: &mut FlowState, len: u32) {
     state.sent += u64::from(len);
 }
 
-/// Plaintext, if it is to be `shown`, and ClientHellos go to the agent, of other TLS only the records' headers are of interest.
+/// Plaintext and ClientHellos go to the agent: their flags. Of other TLS only the records' headers are of interest.
 #[inline(always)]
-fn show<const JUDGED: bool>(
+fn notice(
     ctx: &SkBuffContext,
     state: &mut FlowState,
     fresh: &Fresh,
     tuple: &Tuple,
     current: u64,
-    shown: bool,
-) {
+) -> Option<u8> {
     let mut flag = 0;
     if state.hello_left > 0 {
         flag = flags::CLIENT_HELLO;
         state.hello_left = (state.hello_left).saturating_sub(fresh.len as u32);
     } else if state.kind == kind::TLS {
         records(ctx, state, fresh, tuple, current);
-        return;
+        return None;
     } else if let Some(record) = peek(ctx, fresh.start).and_then(Record::parse) {
         let is_owners = state.owner >> 32 == current >> 32;
         if record.is_handshake() && is_owners {
@@ -448,31 +468,21 @@ fn show<const JUDGED: bool>(
             state.kind = kind::TLS;
             state.next_record = fresh.offset;
             records(ctx, state, fresh, tuple, current);
-            return;
+            return None;
         }
     }
     if state.kind == kind::NEW {
         state.kind = kind::PLAIN;
     }
-    if flow::is_ignored(tuple) {
-        return;
-    }
-    let write = written(state, fresh, tuple, flag);
-    let in_task = current >> 32 == state.owner >> 32;
-    let bytes = PacketBytes { skb: ctx.skb.skb.cast(), start: fresh.start, in_task };
-    if JUDGED {
-        recall::pass(&recall::of_socket(state.cookie), &write, bytes, shown || flag != 0);
-    } else {
-        emit::write(&write, bytes);
-    }
+    Some(flag)
 }
 
 #[inline(always)]
-fn written(state: &FlowState, fresh: &Fresh, tuple: &Tuple, flags: u8) -> Write {
+fn written(state: &FlowState, fresh: &Fresh, tuple: &Tuple, flags: u8, rule: u16) -> Write {
     Write {
         source: Source::Tcp,
         flags,
-        rule: 0,
+        rule,
         total: fresh.len,
         readable: fresh.len,
         offset: fresh.offset,

@@ -1,13 +1,10 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
-use super::{handshake, plaintext, ready};
+use super::{FULL_RECORDS, handshake, plaintext, ready};
 use crate::emit;
 use crate::enforce::{LookOn, Rung, return_override::ReturnOverride, signal::Signal, sk_msg::SkMsg};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::{LossCause, Source};
-
-/// A bit more than 1 MiB of one write is captured, in records of 64 KiB.
-const FULL_RECORDS: u32 = 16;
 
 /// `int SSL_write(SSL *ssl, const void *buf, int num)`
 #[uprobe]
