@@ -57,6 +57,8 @@ pub enum LoadError {
          still keeps the numbers of old ones"
     )]
     TooManyRules,
+    #[error("these rules need more room than was left for rules that are added later: restart the agent")]
+    RulesTooLarge,
 }
 
 /// What the programs judge by.
@@ -100,6 +102,12 @@ pub struct Kernel {
     pins: Option<Pins>,
 }
 
+/// Rules in the kernel that are not in use yet.
+pub struct Added {
+    pub numbers: Arc<Numbers>,
+    half: u32,
+}
+
 /// Maps the agent reads and writes.
 pub struct Maps {
     pub events: RingBuf<MapData>,
@@ -107,6 +115,14 @@ pub struct Maps {
     pub loss: PerCpuArray<MapData, u64>,
     pub flows: SkStorage<MapData, FlowState>,
     pub descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
+}
+
+/// Numbers of rules, new ones for those that have none.
+fn number(ebpf: &mut Ebpf, ids: Vec<&str>) -> Result<Numbers, LoadError> {
+    let name = "NUMBERS";
+    let map = ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
+    let mut map = map.try_into().map_err(|error| LoadError::Map { name, error })?;
+    Numbers::assign(&mut map, ids.into_iter())
 }
 
 impl Kernel {
@@ -143,8 +159,11 @@ impl Kernel {
             loader.map_pin_path(map, path);
         }
         let mut ebpf = loader.load(OBJECT)?;
-        let numbers = Numbers::assign(&mut take(&mut ebpf, "NUMBERS")?, ids.into_iter())?;
-        rules::write(&mut ebpf, &numbers.renumber(tables))?;
+        let numbers = number(&mut ebpf, ids)?;
+        if tables.header.generation != 0 {
+            let half = rules::write(&mut ebpf, &numbers.renumber(tables))?;
+            rules::take_into_use(&mut ebpf, half)?;
+        }
         Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judging: method, numbers: Arc::new(numbers), pins })
     }
 
@@ -269,9 +288,28 @@ impl Kernel {
         self.pins.as_ref().is_some_and(Pins::succeeds)
     }
 
-    /// The rules' numbers in the kernel.
+    /// The rules' numbers in the kernel, as they were at the start.
     pub fn numbers(&self) -> Arc<Numbers> {
         Arc::clone(&self.numbers)
+    }
+
+    /// Puts other rules beside those in use. No program is loaded or verified for that.
+    ///
+    /// # Errors
+    /// [`LoadError::RulesTooLarge`] or [`LoadError::TooManyRules`] when there is no room; the rules in use stay.
+    pub fn add_rules(&self, tables: &RuleTables, ids: Vec<&str>) -> Result<Added, LoadError> {
+        let mut ebpf = self.lock();
+        let numbers = number(&mut ebpf, ids)?;
+        let half = rules::write(&mut ebpf, &numbers.renumber(tables))?;
+        Ok(Added { numbers: Arc::new(numbers), half })
+    }
+
+    /// From here on writes are judged by rules that were added; those that are being judged go on as they began.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] when the kernel refuses it.
+    pub fn take_into_use(&self, added: &Added) -> Result<(), LoadError> {
+        rules::take_into_use(&mut self.lock(), added.half)
     }
 
     /// Sees socket writes at their system calls.

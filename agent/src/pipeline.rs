@@ -2,6 +2,7 @@
 //!
 //! One thread owns the pipeline; nothing in it blocks. Whatever it has to give up on is counted.
 
+mod exchange;
 mod refusal;
 mod report;
 
@@ -16,6 +17,7 @@ use crate::flow::{Flow, FlowKey, LINK_WAIT, SILENCE, VERDICT_WAIT, Waiting, tls}
 use crate::health::{Cause, Counters};
 use crate::kernel::numbers::Numbers;
 use crate::record::{Process, Record};
+pub use exchange::Exchange;
 use foldhash::quality::RandomState;
 use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
 use keymoat_detect::decode::Part;

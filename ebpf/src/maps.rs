@@ -10,7 +10,7 @@ use aya_ebpf::{
 use keymoat_abi::{
     Config, FlowState, LossCause,
     enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, RuleBits, RuleId},
-    scan::{Anchor, BEGINNING_WORDS, BLOCK, GLUE_WORDS, Header, Stream, Token, WINDOW_WORDS},
+    scan::{Anchor, BEGINNING_WORDS, BLOCK, GLUE_WORDS, Half, Stream, Token, WINDOW_WORDS},
     state::{Descriptor, DescriptorKey},
 };
 
@@ -80,14 +80,18 @@ pub static DESCRIPTORS: LruHashMap<DescriptorKey, Descriptor> = LruHashMap::with
 #[map]
 pub static CALLS: LruHashMap<u64, Call> = LruHashMap::with_max_entries(8_192, 0);
 
-/// The rules that `scan` decides, compiled: see `keymoat_abi::scan::Tables` for what each map holds. Written by the agent, which
-/// sets their sizes at load; read by `scan`.
+/// The half of the maps below whose rules are in use: one entry. Written by the agent.
 #[map]
-pub static SCAN_HEADER: Array<Header> = Array::with_max_entries(1, 0);
+pub static SCAN_IN_USE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The rules that `scan` decides, compiled, in two halves: see `keymoat_abi::scan::Tables` for what each map holds. Written by the
+/// agent, which sets their sizes at load; read by `scan`.
 #[map]
-pub static SCAN_WINDOWS: Array<[u64; WINDOW_WORDS]> = Array::with_max_entries(1, 0);
+pub static SCAN_HALVES: Array<Half> = Array::with_max_entries(2, 0);
 #[map]
-pub static SCAN_BEGINNINGS: Array<[u64; BEGINNING_WORDS]> = Array::with_max_entries(1, 0);
+pub static SCAN_WINDOWS: Array<[u64; WINDOW_WORDS]> = Array::with_max_entries(2, 0);
+#[map]
+pub static SCAN_BEGINNINGS: Array<[u64; BEGINNING_WORDS]> = Array::with_max_entries(2, 0);
 #[map]
 pub static SCAN_CLASSES: Array<[u8; 256]> = Array::with_max_entries(1, 0);
 #[map]

@@ -7,7 +7,7 @@ use crate::{emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use keymoat_abi::scan::{
-    Anchor, BEGINNING_WORDS, BLOCK, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
+    Anchor, BEGINNING_WORDS, BLOCK, Half, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
 };
 
 /// What a scan ended with.
@@ -34,8 +34,9 @@ const MAX_STEPS: u32 = 1 << 23;
 /// nothing follows: the write that completes a key is the one to refuse.
 #[inline(always)]
 pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
-    let Some(rules) = Rules::in_use() else { return Outcome::Unfinished };
-    stream.begin(len, rules.header.generation);
+    let half = maps::SCAN_IN_USE.get(0).copied().unwrap_or(0) as u8;
+    let Some(rules) = Rules::of(half) else { return Outcome::Unfinished };
+    stream.begin(len, rules.half.header.generation, half);
     let mut state = State { stream, bytes: Write(bytes), judge, end: UNFINISHED };
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
@@ -102,8 +103,8 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     }
     if state.stream.is_taken() {
         state.end = at_the_end(state);
-        if let Some(header) = maps::SCAN_HEADER.get(0) {
-            state.stream.end(header);
+        if let Some(half) = maps::SCAN_HALVES.get(state.stream.half().into()) {
+            state.stream.end(&half.header);
         }
     }
     1
@@ -120,7 +121,8 @@ const HIT: u64 = 1 << 16;
 #[inline(never)]
 pub extern "C" fn scan_look(stream: *mut Stream) -> u64 {
     // SAFETY: a valid stream, or null: the verifier sees to it.
-    let (Some(stream), Some(rules)) = (unsafe { stream.as_mut() }, Rules::in_use()) else { return STARVED };
+    let Some(stream) = (unsafe { stream.as_mut() }) else { return STARVED };
+    let Some(rules) = Rules::of(stream.half()) else { return STARVED };
     match stream.look(&rules) {
         Step::More => MORE,
         Step::Starved => STARVED,
@@ -133,7 +135,8 @@ pub extern "C" fn scan_look(stream: *mut Stream) -> u64 {
 #[inline(never)]
 pub extern "C" fn scan_complete(stream: *mut Stream, slot: u64) -> u64 {
     // SAFETY: as in `scan_look`.
-    let (Some(stream), Some(rules)) = (unsafe { stream.as_mut() }, Rules::in_use()) else { return MORE };
+    let Some(stream) = (unsafe { stream.as_mut() }) else { return MORE };
+    let Some(rules) = Rules::of(stream.half()) else { return MORE };
     match stream.flow().complete(&rules, slot as usize) {
         Some(rule) => HIT | u64::from(rule),
         None => MORE,
@@ -152,20 +155,21 @@ fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
     PASSED
 }
 
-/// The tables in the maps. What every step needs is looked up once.
+/// The tables in one half of the maps. What every step needs is looked up once.
 #[derive(Clone, Copy)]
 struct Rules<'a> {
-    header: &'a Header,
+    half: &'a Half,
     windows: &'a [u64; WINDOW_WORDS],
+    number: u8,
 }
 
 impl Rules<'_> {
     /// None until the agent has written them.
     #[inline(always)]
-    fn in_use() -> Option<Self> {
-        let header = maps::SCAN_HEADER.get(0)?;
-        let windows = maps::SCAN_WINDOWS.get(0)?;
-        (header.generation != 0).then_some(Self { header, windows })
+    fn of(number: u8) -> Option<Self> {
+        let half = maps::SCAN_HALVES.get(number.into())?;
+        let windows = maps::SCAN_WINDOWS.get(number.into())?;
+        (half.header.generation != 0).then_some(Self { half, windows, number })
     }
 }
 
@@ -178,7 +182,7 @@ fn cell(block: Option<&[u16; BLOCK]>, cell: u32) -> u16 {
 impl Tables for Rules<'_> {
     #[inline(always)]
     fn header(&self) -> Header {
-        *self.header
+        self.half.header
     }
     #[inline(always)]
     fn windows(&self, word: u32) -> u64 {
@@ -186,41 +190,41 @@ impl Tables for Rules<'_> {
     }
     #[inline(always)]
     fn beginnings(&self, word: u32) -> u64 {
-        let words = maps::SCAN_BEGINNINGS.get(0);
+        let words = maps::SCAN_BEGINNINGS.get(self.number.into());
         words.and_then(|words| words.get(word as usize & (BEGINNING_WORDS - 1))).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn class(&self, map: u16, byte: u8) -> u8 {
         maps::SCAN_CLASSES
-            .get(map.into())
+            .get(self.half.classes + u32::from(map))
             .and_then(|classes| classes.get(usize::from(byte)))
             .copied()
             .unwrap_or(0)
     }
     #[inline(always)]
     fn literal(&self, index: u32) -> u16 {
-        cell(maps::SCAN_LITERALS.get(index / BLOCK as u32), index)
+        cell(maps::SCAN_LITERALS.get(self.half.literals + index / BLOCK as u32), index)
     }
     #[inline(always)]
     fn ending(&self, index: u16) -> u16 {
-        maps::SCAN_ENDING.get(index.into()).copied().unwrap_or_default()
+        maps::SCAN_ENDING.get(self.half.ending + u32::from(index)).copied().unwrap_or_default()
     }
     #[inline(always)]
     fn anchor(&self, index: u16) -> Anchor {
-        maps::SCAN_ANCHORS.get(index.into()).copied().unwrap_or_default()
+        maps::SCAN_ANCHORS.get(self.half.anchors + u32::from(index)).copied().unwrap_or_default()
     }
     #[inline(always)]
     fn token(&self, index: u16) -> Token {
-        maps::SCAN_TOKENS.get(index.into()).copied().unwrap_or_default()
+        maps::SCAN_TOKENS.get(self.half.tokens + u32::from(index)).copied().unwrap_or_default()
     }
     #[inline(always)]
     fn cell(&self, index: u32) -> u16 {
-        cell(maps::SCAN_CELLS.get(index / BLOCK as u32), index)
+        cell(maps::SCAN_CELLS.get(self.half.cells + index / BLOCK as u32), index)
     }
     #[inline(always)]
     fn glue(&self, set: u16, word: u8) -> u32 {
         maps::SCAN_GLUE
-            .get(set.into())
+            .get(self.half.glue + u32::from(set))
             .and_then(|words| words.get(usize::from(word) & 7))
             .copied()
             .unwrap_or(0)

@@ -24,4 +24,4 @@ pub use filter::{BEGINNING_WORDS, SHORTEST, WINDOW_WORDS, beginning_place, windo
 pub use flow::{CHUNK, Flow, MAX_BACK, SLOTS, Slot};
 pub use step::{Step, step};
 pub use stream::{Source, Stream};
-pub use tables::{Anchor, BLOCK, DEAD, GLUE_WORDS, HIT, Header, NO_ANCHOR, START, Tables, Token};
+pub use tables::{Anchor, BLOCK, DEAD, GLUE_WORDS, HIT, Half, Header, NO_ANCHOR, START, Tables, Token};

@@ -47,7 +47,8 @@ pub struct Stream {
     begun: u8,
     /// Not 0: the agent is to see what leaves from here on.
     cued: u8,
-    reserved: u8,
+    /// Which half of the maps holds the tables that this write is scanned by.
+    half: u8,
 }
 
 const _: () = assert!(core::mem::size_of::<Stream>() == 912);
@@ -67,7 +68,7 @@ impl Stream {
         protocol: protocol::NEW,
         begun: 0,
         cued: 0,
-        reserved: 0,
+        half: 0,
     };
 
     /// The matches in the making.
@@ -81,6 +82,12 @@ impl Stream {
     pub fn restart(&mut self) {
         self.flow.restart(0);
         (self.http2, self.protocol, self.cued) = (Http2::NEW, protocol::NEW, 0);
+    }
+
+    /// Which half of the maps holds the tables.
+    #[inline]
+    pub fn half(&self) -> u8 {
+        self.half
     }
 
     /// There was a key, or a cue: only the agent can say more.
@@ -108,9 +115,9 @@ impl Stream {
     /// Everything that depends on the write happens in those, so that there is one way that leads to a loop over them: the
     /// kernel's verifier follows each.
     #[inline]
-    pub fn begin(&mut self, len: u64, generation: u32) {
+    pub fn begin(&mut self, len: u64, generation: u32, half: u8) {
         (self.len, self.taken, self.begun) = (len, 0, 0);
-        self.generation = generation;
+        (self.generation, self.half) = (generation, half);
         self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS).min(u32::MAX.into()) as u32;
     }
 

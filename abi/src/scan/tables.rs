@@ -88,6 +88,23 @@ element! {
     size 12
 }
 
+element! {
+    /// Which tables are in one half of the maps, and where that half begins in each. Maps have two, so that rules can be exchanged
+    /// while others are in use.
+    pub struct Half {
+        pub header: Header,
+        pub ending: u32,
+        pub anchors: u32,
+        pub tokens: u32,
+        pub classes: u32,
+        pub glue: u32,
+        /// In blocks, as those of `cells`.
+        pub literals: u32,
+        pub cells: u32,
+    }
+    size 40
+}
+
 /// Access to the tables.
 pub trait Tables {
     fn header(&self) -> Header;

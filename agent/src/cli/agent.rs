@@ -1,5 +1,7 @@
 //! `keymoat agent`: watches this host. Parse, attach, run, drain.
 
+mod reload;
+
 use super::AgentArgs;
 use crate::config::{Capture, Config, FleetKey, JsonlOutput, Mode, policy, rules};
 use crate::discover::{Discovery, Options, Source};
@@ -14,7 +16,7 @@ use crate::kernel::rcu::Expedited;
 use crate::kernel::{self, TaskOffsets};
 use crate::loader::pins::{self, Pins};
 use crate::loader::{Judging, Kernel, Settings};
-use crate::pipeline::{Blocking, Pipeline, PipelineConfig};
+use crate::pipeline::{Blocking, Exchange, Pipeline, PipelineConfig};
 use crate::privileges::{self, Plan};
 use crate::record::{Health, Ready, Record, UnseenTls};
 use crate::ring::{Ring, Sink};
@@ -31,6 +33,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -75,7 +78,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     if config.enforcement.is_some() && config.mode != Mode::Block {
         tracing::warn!("`enforcement` has no effect without `--mode block`");
     }
-    let agent = Agent::start(&config, &plan, pins, ways_out, detector, policy, &fleet_key)?;
+    let agent = Agent::start(args, &config, &plan, pins, ways_out, detector, policy, &fleet_key)?;
     agent.run(&runtime, signals)
 }
 
@@ -99,15 +102,20 @@ fn detach() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What ends the agent in order.
+/// What ends the agent in order, or has it read its rules again.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn install() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }
 
@@ -137,8 +145,14 @@ type Findings = Pipeline<Arc<ProcessTable>, Outbox>;
 
 /// Everything that runs. Stopped in the order data flows: no more probes, the ring read empty, the outbox drained.
 struct Agent {
+    args: AgentArgs,
     kernel: Kernel,
     enforcer: Option<Enforcer>,
+    judge: Judge,
+    /// All plaintext is captured.
+    everything: bool,
+    processes: Arc<ProcessTable>,
+    exchanges: Sender<Exchange>,
     discovery: Discovery,
     ring: std::thread::JoinHandle<()>,
     stop_ring: Arc<AtomicBool>,
@@ -152,7 +166,9 @@ struct Agent {
 }
 
 impl Agent {
+    #[allow(clippy::too_many_arguments, reason = "what a start takes, each thing once")]
     fn start(
+        args: &AgentArgs,
         config: &Config,
         plan: &Plan,
         pins: Option<Pins>,
@@ -169,10 +185,11 @@ impl Agent {
 
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
+        let everything = compiled.as_ref().is_some_and(|rules| captures_everything(config.capture, rules));
         let judging = compiled.as_ref().map(|rules| Judging {
             tables: rules.tables(),
             ids: detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect(),
-            everything: captures_everything(config.capture, rules),
+            everything,
             strict: pins,
         });
         let mut kernel = Kernel::load(settings(config), judging)?;
@@ -233,19 +250,20 @@ impl Agent {
                 include_loopback: config.include_loopback,
                 max_flows: config.max_flows.get(),
                 fleet_key: fleet_key.bytes().to_vec(),
-                judge,
+                judge: judge.clone(),
                 blocking: match blocking {
                     true => Some(Blocking { hang_up: hang_up::start()?, numbers: kernel.numbers() }),
                     false => None,
                 },
             },
             detector,
-            processes,
+            Arc::clone(&processes),
             counters.clone(),
             outbox.clone(),
             hellos,
         );
-        let (ring, stop_ring) = spawn_ring(ring, pipeline)?;
+        let (exchanges, received) = std::sync::mpsc::channel();
+        let (ring, stop_ring) = spawn_ring(ring, Feed { pipeline, exchanges: received })?;
         let hooks = hooks(layer, &discovery);
         outbox.send(Record::Ready(Ready {
             version: env!("CARGO_PKG_VERSION"),
@@ -257,8 +275,13 @@ impl Agent {
         }));
         let started = jiff::Timestamp::now();
         Ok(Self {
+            args: args.clone(),
             kernel,
             enforcer,
+            judge,
+            everything,
+            processes,
+            exchanges,
             discovery,
             ring,
             stop_ring,
@@ -286,6 +309,7 @@ impl Agent {
             tokio::select! {
                 _ = signals.interrupt.recv() => return Ok(()),
                 _ = signals.terminate.recv() => return Ok(()),
+                _ = signals.hangup.recv() => self.reload(),
                 _ = exceptions.tick(), if self.enforcer.is_some() => {
                     if let Some(enforcer) = &mut self.enforcer {
                         enforcer.follow(jiff::Timestamp::now());
@@ -375,27 +399,32 @@ fn export_config(config: &Config) -> ExportConfig {
 
 fn spawn_ring(
     mut ring: Ring,
-    pipeline: Findings,
+    mut feed: Feed,
 ) -> anyhow::Result<(std::thread::JoinHandle<()>, Arc<AtomicBool>)> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("ring".to_owned()).spawn(move || {
-        let mut sink = Feed(pipeline);
-        ring.run(&mut sink, &stopped);
-        sink.0.finish();
+        ring.run(&mut feed, &stopped);
+        feed.pipeline.finish();
     })?;
     Ok((thread, stop))
 }
 
-struct Feed(Findings);
+struct Feed {
+    pipeline: Findings,
+    exchanges: Receiver<Exchange>,
+}
 
 impl Sink for Feed {
     fn event(&mut self, event: &Event<'_>, now: Instant) {
-        self.0.event(event, now);
+        self.pipeline.event(event, now);
     }
 
     fn tick(&mut self, now: Instant) {
-        self.0.tick(now);
+        for exchange in self.exchanges.try_iter() {
+            self.pipeline.exchange(exchange, now);
+        }
+        self.pipeline.tick(now);
     }
 }
 

@@ -3,6 +3,7 @@
 use super::exceptions::Exceptions;
 use super::judgement::{Judge, Judgement};
 use super::verdicts::Verdicts;
+use crate::kernel::numbers::Numbers;
 use crate::loader::LoadError;
 use jiff::Timestamp;
 use keymoat_detect::policy::{Permits, Policy};
@@ -23,8 +24,8 @@ pub struct Enforcer {
     exceptions: PathBuf,
     /// What the exceptions' file said last.
     read: Exceptions,
-    /// What the kernel decides by.
-    applied: Permits,
+    /// What the kernel decides by; none before it does, and while its rules are exchanged.
+    applied: Option<Permits>,
 }
 
 impl Enforcer {
@@ -42,19 +43,45 @@ impl Enforcer {
         let judge = Judge::detecting(policy.clone());
         let grades = compiled.grades().to_vec();
         let told_together = compiled.told_together(detector.rules());
-        let (read, applied) = (Exceptions::default(), Permits::default());
+        let (read, applied) = (Exceptions::default(), None);
         let mut enforcer =
             Self { verdicts, judge, detector, grades, told_together, policy, exceptions, read, applied };
+        enforcer.begin()?;
+        Ok(enforcer)
+    }
+
+    /// Has everything decided by other rules and another policy.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn exchange(
+        &mut self,
+        policy: Policy,
+        detector: Arc<Detector>,
+        compiled: &KernelRules,
+        numbers: Arc<Numbers>,
+    ) -> Result<(), LoadError> {
+        self.grades = compiled.grades().to_vec();
+        self.told_together = compiled.told_together(detector.rules());
+        (self.policy, self.detector, self.applied) = (policy, detector, None);
+        self.verdicts.renumber(numbers);
+        self.begin()
+    }
+
+    fn begin(&mut self) -> Result<(), LoadError> {
         let now = Timestamp::now();
-        for entry in enforcer.policy.permits(enforcer.detector.rules(), now).beyond {
+        for entry in self.policy.permits(self.detector.rules(), now).beyond {
             tracing::warn!(
                 "the entry `{entry}` of the policy rests on more than a rule and a host: it decides what is reported, not what \
                  is refused"
             );
         }
-        enforcer.apply(enforcer.policy.clone(), now)?;
-        enforcer.follow(now);
-        Ok(enforcer)
+        // With the exceptions that are in force, so that nothing is refused for a moment that they allow.
+        let exceptions = self.read.policy(self.detector.rules()).ok();
+        let policy = exceptions.map_or_else(|| self.policy.clone(), |it| self.policy.preceded_by(&it));
+        self.apply(policy, now)?;
+        self.follow(now);
+        Ok(())
     }
 
     /// Who judges by it.
@@ -95,14 +122,14 @@ impl Enforcer {
 
     fn apply(&mut self, policy: Policy, now: Timestamp) -> Result<(), LoadError> {
         let permits = policy.permits(self.detector.rules(), now).broadened(&self.told_together);
-        if permits == self.applied {
+        if self.applied.as_ref() == Some(&permits) {
             return Ok(());
         }
         // First those who explain: what the kernel lets pass then is known to be allowed.
         let judgement = Judgement::blocking(policy, &permits, self.detector.rules(), &self.grades);
         self.judge.replace(judgement);
         self.verdicts.apply(&permits)?;
-        self.applied = permits;
+        self.applied = Some(permits);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ pub struct Judgement {
 impl Judge {
     /// One that refuses nothing.
     pub fn detecting(policy: Policy) -> Self {
-        Self::new(Judgement { policy, refused: HashSet::new() })
+        Self::new(Judgement::detecting(policy))
     }
 
     pub fn new(judgement: Judgement) -> Self {
@@ -54,6 +54,11 @@ impl Judge {
 }
 
 impl Judgement {
+    /// Nothing is refused.
+    pub fn detecting(policy: Policy) -> Self {
+        Self { policy, refused: HashSet::new() }
+    }
+
     /// `grades`: which rules the kernel decides, by place in the set.
     pub fn blocking(policy: Policy, permits: &Permits, rules: &RuleSet, grades: &[Grade]) -> Self {
         let decided = |number: &&usize| grades.get(**number) == Some(&Grade::Kernel);

@@ -37,6 +37,11 @@ impl Verdicts {
         Ok(Self { refused, permitted, written, numbers, strict })
     }
 
+    /// What is said from now on is said of rules with these numbers.
+    pub fn renumber(&mut self, numbers: Arc<Numbers>) {
+        self.numbers = numbers;
+    }
+
     /// Has the kernel decide by `permits` from now on. Each write is judged by the old or by the new word on its destination.
     ///
     /// # Errors

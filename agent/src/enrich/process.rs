@@ -7,7 +7,7 @@ use super::snapshot::{self, Identity, Image};
 use crate::health::{Cause, Counters};
 use crate::record::{Ancestor, Process};
 use keymoat_detect::Detector;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 const LIMITS: Limits = Limits { entries: 32_768, bytes: 16 * 1024 * 1024, grace: Duration::from_secs(10) };
@@ -15,7 +15,7 @@ const MAX_ANCESTORS: usize = 16;
 
 /// Fed by one thread, asked by another.
 pub struct ProcessTable {
-    detector: Arc<Detector>,
+    detector: RwLock<Arc<Detector>>,
     counters: Counters,
     known: Mutex<Bounded<Known>>,
 }
@@ -40,7 +40,12 @@ impl Known {
 
 impl ProcessTable {
     pub fn new(detector: Arc<Detector>, counters: Counters) -> Self {
-        Self { detector, counters, known: Mutex::new(Bounded::new(LIMITS)) }
+        Self { detector: RwLock::new(detector), counters, known: Mutex::new(Bounded::new(LIMITS)) }
+    }
+
+    /// Secrets of these rules are masked from now on.
+    pub fn exchange(&self, detector: Arc<Detector>) {
+        *self.detector.write().unwrap_or_else(PoisonError::into_inner) = detector;
     }
 
     /// Reads every process there is, so that one that ends right after the agent started is explained too.
@@ -118,7 +123,8 @@ impl ProcessTable {
     }
 
     fn read(&self, pid: u32) -> Option<Known> {
-        let (identity, image) = snapshot::read(pid, &self.detector)?;
+        let detector = Arc::clone(&self.detector.read().unwrap_or_else(PoisonError::into_inner));
+        let (identity, image) = snapshot::read(pid, &detector)?;
         Some(Known {
             ppid: identity.ppid,
             comm: Some(identity.comm),

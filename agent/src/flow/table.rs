@@ -131,6 +131,11 @@ impl Table {
         }
     }
 
+    /// All flows.
+    pub fn ids(&self) -> Vec<FlowId> {
+        self.ids.values().map(|&index| self.id(index)).collect()
+    }
+
     /// The flow not used for longest.
     pub fn oldest(&self) -> Option<FlowId> {
         (self.oldest != NONE).then(|| self.id(self.oldest))

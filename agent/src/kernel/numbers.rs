@@ -21,7 +21,7 @@ impl Numbers {
     /// # Errors
     /// [`LoadError::TooManyRules`] when all numbers are taken; [`LoadError::Map`] when the kernel refuses a value.
     pub fn assign<'a>(
-        map: &mut Array<MapData, RuleId>,
+        map: &mut Array<&mut MapData, RuleId>,
         ids: impl Iterator<Item = &'a str>,
     ) -> Result<Self, LoadError> {
         let failed = |error: MapError| LoadError::Map { name: "NUMBERS", error };

@@ -1,9 +1,12 @@
 //! The compiled rules on their way into the kernel's maps.
+//!
+//! Maps are made once, and each has room for two sets of rules. One half is in use; the other is filled while nobody looks at it,
+//! and then taken into use in one store. A write that is being scanned goes on with the half it began with.
 
 use crate::loader::LoadError;
-use aya::maps::{Array, MapError};
+use aya::maps::{Array, MapData, MapError};
 use aya::{Ebpf, Pod};
-use keymoat_abi::scan::{BEGINNING_WORDS, BLOCK, WINDOW_WORDS};
+use keymoat_abi::scan::{BEGINNING_WORDS, BLOCK, Half, WINDOW_WORDS};
 use keymoat_detect::RuleTables;
 
 /// TLS connections, and threads that send datagrams, whose scans are remembered: 900 bytes each.
@@ -16,10 +19,10 @@ const BEFORE: u32 = 2_048;
 /// Connections whose destination TLS probes decide by: 140 bytes each.
 const HOSTS: u32 = 16_384;
 
-/// How many entries each map needs. Maps are made once: a set of rules that needs more needs another load.
+/// How many entries each map needs: the tables, half as much again for rules that are added later, and all that twice.
 pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 12] {
-    // An array cannot be empty. No table has more entries than a `u32` counts: see `KernelRules`.
-    let entries = |len: usize| u32::try_from(len.max(1)).unwrap_or(u32::MAX);
+    // No table has more entries than a `u32` counts: see `KernelRules`.
+    let entries = |len: usize| u32::try_from((len + len / 2 + 1) * 2).unwrap_or(u32::MAX);
     let judging = |entries| if tables.header.generation == 0 { 1 } else { entries };
     [
         ("SCAN_CLASSES", entries(tables.classes.len())),
@@ -37,30 +40,42 @@ pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 12] {
     ]
 }
 
-/// Fills the maps. The header comes last: without it no program looks at the others.
+/// Fills the half of the maps that is not in use, and says which that is.
 ///
 /// # Errors
-/// [`LoadError::Map`] when the kernel refuses a value.
-pub fn write(ebpf: &mut Ebpf, tables: &RuleTables) -> Result<(), LoadError> {
-    if tables.header.generation == 0 {
-        return Ok(());
-    }
+/// [`LoadError::RulesTooLarge`] when there is no room for the tables; [`LoadError::Map`] when the kernel refuses a value.
+pub fn write(ebpf: &mut Ebpf, tables: &RuleTables) -> Result<u32, LoadError> {
+    let used = array::<u32>(ebpf, "SCAN_IN_USE")?.get(&0, 0).map_err(failed("SCAN_IN_USE"))?;
+    let number = (used + 1) & 1;
     let windows: Option<[u64; WINDOW_WORDS]> = tables.windows.as_slice().try_into().ok();
-    fill(ebpf, "SCAN_WINDOWS", windows)?;
     let beginnings: Option<[u64; BEGINNING_WORDS]> = tables.beginnings.as_slice().try_into().ok();
-    fill(ebpf, "SCAN_BEGINNINGS", beginnings)?;
-    fill(ebpf, "SCAN_CLASSES", tables.classes.iter().copied())?;
-    fill(ebpf, "SCAN_LITERALS", blocks(&tables.literals))?;
-    fill(ebpf, "SCAN_ENDING", tables.ending.iter().copied())?;
-    fill(ebpf, "SCAN_ANCHORS", tables.anchors.iter().copied())?;
-    fill(ebpf, "SCAN_TOKENS", tables.tokens.iter().copied())?;
-    fill(ebpf, "SCAN_CELLS", blocks(&tables.cells))?;
-    fill(ebpf, "SCAN_GLUE", tables.glue.iter().copied())?;
-    fill(ebpf, "SCAN_HEADER", [tables.header])
+    let mut fill = Fill { ebpf, number };
+    fill.one("SCAN_WINDOWS", windows)?;
+    fill.one("SCAN_BEGINNINGS", beginnings)?;
+    let half = Half {
+        classes: fill.table("SCAN_CLASSES", tables.classes.iter().copied())?,
+        literals: fill.table("SCAN_LITERALS", blocks(&tables.literals))?,
+        ending: fill.table("SCAN_ENDING", tables.ending.iter().copied())?,
+        anchors: fill.table("SCAN_ANCHORS", tables.anchors.iter().copied())?,
+        tokens: fill.table("SCAN_TOKENS", tables.tokens.iter().copied())?,
+        cells: fill.table("SCAN_CELLS", blocks(&tables.cells))?,
+        glue: fill.table("SCAN_GLUE", tables.glue.iter().copied())?,
+        header: tables.header,
+    };
+    fill.one("SCAN_HALVES", Some(half))?;
+    Ok(number)
+}
+
+/// Takes a half that was written into use.
+///
+/// # Errors
+/// [`LoadError::Map`] when the kernel refuses it.
+pub fn take_into_use(ebpf: &mut Ebpf, number: u32) -> Result<(), LoadError> {
+    array(ebpf, "SCAN_IN_USE")?.set(0, number, 0).map_err(failed("SCAN_IN_USE"))
 }
 
 /// Cells in blocks, the last filled up with zeroes.
-fn blocks(cells: &[u16]) -> impl Iterator<Item = [u16; BLOCK]> {
+fn blocks(cells: &[u16]) -> impl ExactSizeIterator<Item = [u16; BLOCK]> {
     cells.chunks(BLOCK).map(|chunk| {
         let mut block = [0; BLOCK];
         block.iter_mut().zip(chunk).for_each(|(to, &from)| *to = from);
@@ -68,16 +83,42 @@ fn blocks(cells: &[u16]) -> impl Iterator<Item = [u16; BLOCK]> {
     })
 }
 
-fn fill<T: Pod>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    values: impl IntoIterator<Item = T>,
-) -> Result<(), LoadError> {
-    let failed = |error: MapError| LoadError::Map { name, error };
-    let map = ebpf.map_mut(name).ok_or(LoadError::Missing(name))?;
-    let mut map: Array<_, T> = map.try_into().map_err(failed)?;
-    for (index, value) in (0..).zip(values) {
-        map.set(index, value, 0).map_err(failed)?;
+/// Writes into one half of each map.
+struct Fill<'a> {
+    ebpf: &'a mut Ebpf,
+    number: u32,
+}
+
+impl Fill<'_> {
+    /// What each half has one of.
+    fn one<T: Pod>(&mut self, name: &'static str, value: Option<T>) -> Result<(), LoadError> {
+        let mut map = array(self.ebpf, name)?;
+        value.map_or(Ok(()), |value| map.set(self.number, value, 0)).map_err(failed(name))
     }
-    Ok(())
+
+    /// A table; gives where it begins.
+    fn table<T: Pod>(
+        &mut self,
+        name: &'static str,
+        values: impl ExactSizeIterator<Item = T>,
+    ) -> Result<u32, LoadError> {
+        let mut map = array(self.ebpf, name)?;
+        let room = map.len() / 2;
+        if values.len() > room as usize {
+            return Err(LoadError::RulesTooLarge);
+        }
+        let begin = room * self.number;
+        for (index, value) in (begin..).zip(values) {
+            map.set(index, value, 0).map_err(failed(name))?;
+        }
+        Ok(begin)
+    }
+}
+
+fn array<'a, T: Pod>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<Array<&'a mut MapData, T>, LoadError> {
+    ebpf.map_mut(name).ok_or(LoadError::Missing(name))?.try_into().map_err(failed(name))
+}
+
+fn failed(name: &'static str) -> impl Fn(MapError) -> LoadError {
+    move |error| LoadError::Map { name, error }
 }

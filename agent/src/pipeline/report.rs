@@ -47,6 +47,11 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         Self { include_loopback, judge, scanner, facts, counters, output, hasher }
     }
 
+    /// Findings are of these rules from now on.
+    pub fn exchange(&mut self, scanner: Arc<Scanner>) {
+        self.scanner = scanner;
+    }
+
     pub fn process(&self, writer: &Writer) -> Arc<Process> {
         let mut process = self.facts.facts(writer.pid, &writer.comm());
         process.uid.get_or_insert(writer.uid);

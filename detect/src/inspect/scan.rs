@@ -53,6 +53,16 @@ impl Scanner {
         Self { detector, fingerprints: Fingerprinter::new(fleet_key), suppressed: Default::default() }
     }
 
+    /// One that looks for other things, and counts on.
+    pub fn with_detector(&self, detector: Arc<Detector>) -> Self {
+        let suppressed = std::array::from_fn(|n| AtomicU64::new(self.count(n)));
+        Self { detector, fingerprints: self.fingerprints.clone(), suppressed }
+    }
+
+    fn count(&self, reason: usize) -> u64 {
+        self.suppressed.get(reason).map_or(0, |total| total.load(Ordering::Relaxed))
+    }
+
     pub fn detector(&self) -> &Detector {
         &self.detector
     }

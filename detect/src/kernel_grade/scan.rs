@@ -32,7 +32,7 @@ impl KernelRules {
     /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it.
     pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16)) {
         let (source, len) = (Slice(bytes), bytes.len() as u64);
-        stream.begin(len, self.tables.header.generation);
+        stream.begin(len, self.tables.header.generation, 0);
         stream.open(&source);
         loop {
             match stream.look(&self.tables) {

@@ -383,6 +383,21 @@ impl Agent {
         assert!(!contains(&said.stderr, key.reveal().as_bytes()), "{key:?} is in the agent's messages");
     }
 
+    /// Has the agent read its rules and its policy again, and waits until it says how that went; gives its words.
+    pub fn reload(&self, status: &str) -> String {
+        let before = self.log.said().health().filter(|health| health.component == "rules").count();
+        self.signal(Signal::HUP);
+        let new = |it: &Said| {
+            let mut all = it.health().filter(|health| health.component == "rules");
+            all.nth(before).cloned()
+        };
+        let health = self
+            .wait(env::seconds(20.0), new)
+            .unwrap_or_else(|why| panic!("no word: {why}{}", self.report()));
+        assert_eq!(health.status, status, "{}", health.message);
+        health.message
+    }
+
     /// Asks the agent to end and waits; returns how it ended.
     pub fn stop(&self) -> ExitStatus {
         self.signal(Signal::TERM);

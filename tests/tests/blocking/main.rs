@@ -13,6 +13,7 @@ mod ladder;
 mod life;
 mod overload;
 mod race;
+mod reload;
 mod right_connection;
 mod strict;
 mod ways_out;

@@ -1,0 +1,81 @@
+//! SIGHUP: rules and policy are read again, and exchanged with no write in between that nobody judges.
+
+use super::{Agent, captures_everything};
+use crate::config::{policy, rules};
+use crate::enforce::judgement::Judgement;
+use crate::pipeline::Exchange;
+use crate::record::{Health, Record};
+use anyhow::Context as _;
+use keymoat_detect::policy::Policy;
+use keymoat_detect::{Detector, KernelRules};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+/// The thread that reads the ring looks for new rules a few times a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Agent {
+    /// Reads the configuration's rules, values and policy again. What cannot be used leaves everything as it was. Other settings
+    /// take a restart.
+    pub(super) fn reload(&mut self) {
+        let (status, message) = match self.exchange() {
+            Ok(rules) => ("ok", format!("{rules} rules and the policy were read again and are in use")),
+            Err(error) => ("degraded", format!("the rules and the policy in use stay: {error:#}")),
+        };
+        tracing::info!("{message}");
+        self.outbox.send(Record::Health(Health {
+            component: "rules".to_owned(),
+            status: status.to_owned(),
+            message,
+        }));
+    }
+
+    fn exchange(&mut self) -> anyhow::Result<usize> {
+        let config = self.args.config()?;
+        let rules = Arc::new(rules::load(&config)?);
+        let policy = policy::load(config.policy.as_deref(), &rules)?;
+        let detector = Arc::new(rules::detector(&config, rules)?);
+        match self.enforcer.is_some() {
+            true => self.exchange_judged(&detector, policy)?,
+            false => {
+                self.exchange_seen(&detector, None)?;
+                self.judge.replace(Judgement::detecting(policy));
+            }
+        }
+        Ok(detector.rules().rules().len())
+    }
+
+    /// In this order, so that at no moment the kernel refuses or passes what nobody can explain: new rules lie beside the old ones
+    /// in the kernel; who looks at what leaves knows them; it is said where their keys may go; and then they judge.
+    fn exchange_judged(&mut self, detector: &Arc<Detector>, policy: Policy) -> anyhow::Result<()> {
+        let compiled = KernelRules::compile(detector.rules());
+        let config = self.args.config()?;
+        if captures_everything(config.capture, &compiled) && !self.everything {
+            anyhow::bail!(
+                "there are rules now for which all plaintext has to be captured, or the configuration says so: restart the agent"
+            );
+        }
+        let ids = detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect();
+        let added = self.kernel.add_rules(compiled.tables(), ids)?;
+        self.exchange_seen(detector, Some(Arc::clone(&added.numbers)))?;
+        if let Some(enforcer) = &mut self.enforcer {
+            enforcer.exchange(policy, Arc::clone(detector), &compiled, Arc::clone(&added.numbers))?;
+        }
+        Ok(self.kernel.take_into_use(&added)?)
+    }
+
+    /// What userspace looks for.
+    fn exchange_seen(
+        &self,
+        detector: &Arc<Detector>,
+        numbers: Option<Arc<crate::kernel::numbers::Numbers>>,
+    ) -> anyhow::Result<()> {
+        let (done, is_done) = sync_channel(1);
+        let exchange = Exchange { detector: Arc::clone(detector), numbers, done };
+        self.exchanges.send(exchange).context("the thread that reads the ring has ended")?;
+        is_done.recv_timeout(PATIENCE).context("the thread that reads the ring does not answer")?;
+        self.processes.exchange(Arc::clone(detector));
+        Ok(())
+    }
+}
