@@ -55,12 +55,9 @@ impl Scanner {
 
     /// One that looks for other things, and counts on.
     pub fn with_detector(&self, detector: Arc<Detector>) -> Self {
-        let suppressed = std::array::from_fn(|n| AtomicU64::new(self.count(n)));
+        let suppressed =
+            self.suppressed.each_ref().map(|total| AtomicU64::new(total.load(Ordering::Relaxed)));
         Self { detector, fingerprints: self.fingerprints.clone(), suppressed }
-    }
-
-    fn count(&self, reason: usize) -> u64 {
-        self.suppressed.get(reason).map_or(0, |total| total.load(Ordering::Relaxed))
     }
 
     pub fn detector(&self) -> &Detector {
