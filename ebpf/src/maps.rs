@@ -10,7 +10,7 @@ use aya_ebpf::{
 use keymoat_abi::{
     Config, FlowState, LossCause,
     enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, RuleBits, RuleId},
-    scan::{Anchor, BEGINNING_WORDS, BLOCK, GLUE_WORDS, Half, Stream, Token, WINDOW_WORDS},
+    scan::{Anchor, BLOCK, FILTER_WORDS, GLUE_WORDS, Half, Stream, Token},
     state::{Descriptor, DescriptorKey},
 };
 
@@ -89,9 +89,7 @@ pub static SCAN_IN_USE: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static SCAN_HALVES: Array<Half> = Array::with_max_entries(2, 0);
 #[map]
-pub static SCAN_WINDOWS: Array<[u64; WINDOW_WORDS]> = Array::with_max_entries(2, 0);
-#[map]
-pub static SCAN_BEGINNINGS: Array<[u64; BEGINNING_WORDS]> = Array::with_max_entries(2, 0);
+pub static SCAN_FILTER: Array<[u64; FILTER_WORDS]> = Array::with_max_entries(2, 0);
 #[map]
 pub static SCAN_CLASSES: Array<[u8; 256]> = Array::with_max_entries(1, 0);
 #[map]

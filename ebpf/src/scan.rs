@@ -7,7 +7,8 @@ use crate::{emit::Bytes, maps};
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
 use keymoat_abi::scan::{
-    Anchor, BEGINNING_WORDS, BLOCK, Half, Header, SLOTS, Source, Step, Stream, Tables, Token, WINDOW_WORDS,
+    Anchor, BEGINNING_WORDS, BLOCK, FILTER_WORDS, Half, Header, SLOTS, Source, Step, Stream, Tables, Token,
+    WINDOW_WORDS,
 };
 
 /// What a scan ended with.
@@ -159,8 +160,7 @@ fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
 #[derive(Clone, Copy)]
 struct Rules<'a> {
     half: &'a Half,
-    windows: &'a [u64; WINDOW_WORDS],
-    number: u8,
+    filter: &'a [u64; FILTER_WORDS],
 }
 
 impl Rules<'_> {
@@ -168,8 +168,8 @@ impl Rules<'_> {
     #[inline(always)]
     fn of(number: u8) -> Option<Self> {
         let half = maps::SCAN_HALVES.get(number.into())?;
-        let windows = maps::SCAN_WINDOWS.get(number.into())?;
-        (half.header.generation != 0).then_some(Self { half, windows, number })
+        let filter = maps::SCAN_FILTER.get(number.into())?;
+        (half.header.generation != 0).then_some(Self { half, filter })
     }
 }
 
@@ -186,12 +186,11 @@ impl Tables for Rules<'_> {
     }
     #[inline(always)]
     fn windows(&self, word: u32) -> u64 {
-        self.windows.get(word as usize & (WINDOW_WORDS - 1)).copied().unwrap_or(0)
+        self.filter.get(word as usize & (WINDOW_WORDS - 1)).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn beginnings(&self, word: u32) -> u64 {
-        let words = maps::SCAN_BEGINNINGS.get(self.number.into());
-        words.and_then(|words| words.get(word as usize & (BEGINNING_WORDS - 1))).copied().unwrap_or(0)
+        self.filter.get(WINDOW_WORDS + (word as usize & (BEGINNING_WORDS - 1))).copied().unwrap_or(0)
     }
     #[inline(always)]
     fn class(&self, map: u16, byte: u8) -> u8 {

@@ -15,6 +15,8 @@ const PLACE_BITS: u32 = 18;
 /// Words of 64 bits in the table of beginnings: 16 KiB.
 pub const BEGINNING_WORDS: usize = 1 << (BEGINNING_BITS - 6);
 const BEGINNING_BITS: u32 = 17;
+/// Words of both tables, as they lie in one: the windows, then the beginnings.
+pub const FILTER_WORDS: usize = WINDOW_WORDS + BEGINNING_WORDS;
 /// An odd number near 2^32 divided by the golden ratio: neighbouring windows fall far apart.
 const SPREAD: u32 = 0x9e37_79b1;
 

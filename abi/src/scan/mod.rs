@@ -20,7 +20,7 @@ mod stream;
 mod tables;
 
 pub use boundary::{LOOK_BEHIND, left_is_free};
-pub use filter::{BEGINNING_WORDS, SHORTEST, WINDOW_WORDS, beginning_place, window_place};
+pub use filter::{BEGINNING_WORDS, FILTER_WORDS, SHORTEST, WINDOW_WORDS, beginning_place, window_place};
 pub use flow::{CHUNK, Flow, MAX_BACK, SLOTS, Slot};
 pub use step::{Step, step};
 pub use stream::{Source, Stream};

@@ -6,7 +6,7 @@
 use crate::loader::LoadError;
 use aya::maps::{Array, MapData, MapError};
 use aya::{Ebpf, Pod};
-use keymoat_abi::scan::{BEGINNING_WORDS, BLOCK, Half, WINDOW_WORDS};
+use keymoat_abi::scan::{BLOCK, FILTER_WORDS, Half};
 use keymoat_detect::RuleTables;
 
 /// TLS connections, and threads that send datagrams, whose scans are remembered: 900 bytes each.
@@ -47,11 +47,10 @@ pub fn sizes(tables: &RuleTables) -> [(&'static str, u32); 12] {
 pub fn write(ebpf: &mut Ebpf, tables: &RuleTables) -> Result<u32, LoadError> {
     let used = array::<u32>(ebpf, "SCAN_IN_USE")?.get(&0, 0).map_err(failed("SCAN_IN_USE"))?;
     let number = (used + 1) & 1;
-    let windows: Option<[u64; WINDOW_WORDS]> = tables.windows.as_slice().try_into().ok();
-    let beginnings: Option<[u64; BEGINNING_WORDS]> = tables.beginnings.as_slice().try_into().ok();
+    let filter: Option<[u64; FILTER_WORDS]> =
+        [tables.windows.as_slice(), &tables.beginnings].concat().try_into().ok();
     let mut fill = Fill { ebpf, number };
-    fill.one("SCAN_WINDOWS", windows)?;
-    fill.one("SCAN_BEGINNINGS", beginnings)?;
+    fill.one("SCAN_FILTER", filter)?;
     let half = Half {
         classes: fill.table("SCAN_CLASSES", tables.classes.iter().copied())?,
         literals: fill.table("SCAN_LITERALS", blocks(&tables.literals))?,
