@@ -1,6 +1,8 @@
 //! What is one finding and what is another: connections, repeats, places, homes, loopback, programs nobody
 //! sees into.
 
+#![allow(clippy::expect_used, reason = "a test asserts by panicking")]
+
 use keymoat_tests::programs::{Linked, km_client, km_rustls, openssl_client};
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, env, pki, script};
 use std::net::SocketAddr;
