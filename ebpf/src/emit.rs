@@ -182,47 +182,50 @@ pub fn link(cookie: u64, context: u64, pid_tgid: u64, tuple: &Tuple) {
 /// The socket refused the record of plaintext with a key in it.
 #[inline(always)]
 pub fn refusal(flow: &FlowState, pid_tgid: u64, tuple: &Tuple, refused: &Refused) {
-    let Some(mut entry) = EVENTS.reserve::<Refusal>(0) else {
-        lost(LossCause::RingFull);
-        return;
-    };
-    entry.write(Refusal {
-        header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
+    not_shown(Refusal {
         cookie: flow.cookie,
         context: flow.context,
         pid_tgid,
-        // SAFETY: no arguments; always allowed.
-        time_ns: unsafe { bpf_ktime_get_ns() },
         offset: refused.offset,
         tuple: *tuple,
         rule: refused.rule.into(),
-        why: Why::Key as u8,
-        reserved: [0; 3],
+        ..refusal_for(Why::Key)
     });
-    entry.submit(wakeup());
 }
 
 /// What cannot be inspected was refused.
 #[inline(always)]
 pub fn uninspected(why: Why, cookie: u64, pid_tgid: u64, tuple: &Tuple) {
-    let Some(mut entry) = EVENTS.reserve::<Refusal>(0) else {
-        lost(LossCause::RingFull);
-        return;
-    };
-    entry.write(Refusal {
+    not_shown(Refusal { cookie, pid_tgid, tuple: *tuple, ..refusal_for(why) });
+}
+
+#[inline(always)]
+fn refusal_for(why: Why) -> Refusal {
+    Refusal {
         header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
-        cookie,
+        cookie: 0,
         context: 0,
-        pid_tgid,
+        pid_tgid: 0,
         // SAFETY: no arguments; always allowed.
         time_ns: unsafe { bpf_ktime_get_ns() },
         offset: 0,
-        tuple: *tuple,
+        tuple: Tuple::UNKNOWN,
         rule: 0,
         why: why as u8,
         reserved: [0; 3],
-    });
-    entry.submit(wakeup());
+    }
+}
+
+/// Something was refused that is not shown with the refusal.
+#[inline(always)]
+fn not_shown(refusal: Refusal) {
+    match EVENTS.reserve::<Refusal>(0) {
+        Some(mut entry) => {
+            entry.write(refusal);
+            entry.submit(wakeup());
+        }
+        None => lost(LossCause::RingFull),
+    }
 }
 
 #[inline(always)]

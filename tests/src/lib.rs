@@ -21,6 +21,7 @@ pub mod key;
 pub mod net;
 pub mod nginx;
 pub mod pki;
+pub mod postgres;
 pub mod programs;
 pub mod record;
 pub mod script;

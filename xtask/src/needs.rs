@@ -57,6 +57,8 @@ pub const NEEDS: &[Need] = &[
         "a client (WebSocket)",
     ),
     need(&[Test], Program("git"), "git", "a client (packs), and its server"),
+    need(&[Test], File("/usr/lib/postgresql"), "postgresql", "a server whose connections become TLS"),
+    need(&[Test], Program("psql"), "postgresql-client", "its client"),
     need(&[Test], Program("node"), "nodejs", "a client (OpenSSL of its own, memory BIOs)"),
     need(&[Test], Library("libssl.a"), "libssl-dev", "a client with OpenSSL linked statically"),
     need(&[Test], Library("libgnutls.so"), "libgnutls28-dev", "a client for each GnuTLS call"),

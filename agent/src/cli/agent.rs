@@ -54,17 +54,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     }
     let config = args.config()?;
     start_log(&config);
-    let rules = Arc::new(rules::load(&config)?);
-    let policy = policy::load(config.policy.as_deref(), &rules)?;
-    for (entry, end) in policy.expired(jiff::Timestamp::now()) {
-        tracing::warn!(
-            "the entry `{entry}` of the policy expired at {end}: remove it, or give it another end"
-        );
-    }
-    for problem in rules.unsupported() {
-        tracing::warn!("{problem}");
-    }
-    let detector = Arc::new(rules::detector(&config, rules)?);
+    let known = Known::read(&config)?;
     let fleet_key = FleetKey::load(config.fleet_key_file.as_deref())?;
     if let Some(warning) = fleet_key.origin.warning() {
         tracing::warn!("{warning}");
@@ -78,7 +68,7 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<ExitCode> {
     if config.enforcement.is_some() && config.mode != Mode::Block {
         tracing::warn!("`enforcement` has no effect without `--mode block`");
     }
-    let agent = Agent::start(args, &config, &plan, pins, ways_out, detector, policy, &fleet_key)?;
+    let agent = Agent::start(args, &config, &plan, pins, ways_out, known, &fleet_key)?;
     agent.run(&runtime, signals)
 }
 
@@ -100,6 +90,29 @@ fn detach() -> anyhow::Result<ExitCode> {
     let was_there = pins::detach()?;
     println!("{}", if was_there { "detached: nothing is refused any more" } else { "nothing was attached" });
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is looked for, and what it means.
+struct Known {
+    detector: Arc<Detector>,
+    policy: Policy,
+}
+
+impl Known {
+    /// Reads what the configuration names.
+    fn read(config: &Config) -> anyhow::Result<Self> {
+        let rules = Arc::new(rules::load(config)?);
+        let policy = policy::load(config.policy.as_deref(), &rules)?;
+        for (entry, end) in policy.expired(jiff::Timestamp::now()) {
+            tracing::warn!(
+                "the entry `{entry}` of the policy expired at {end}: remove it, or give it another end"
+            );
+        }
+        for problem in rules.unsupported() {
+            tracing::warn!("{problem}");
+        }
+        Ok(Self { detector: Arc::new(rules::detector(config, rules)?), policy })
+    }
 }
 
 /// What ends the agent in order, or has it read its rules again.
@@ -166,17 +179,16 @@ struct Agent {
 }
 
 impl Agent {
-    #[allow(clippy::too_many_arguments, reason = "what a start takes, each thing once")]
     fn start(
         args: &AgentArgs,
         config: &Config,
         plan: &Plan,
         pins: Option<Pins>,
         ways_out: Prepared,
-        detector: Arc<Detector>,
-        policy: Policy,
+        known: Known,
         fleet_key: &FleetKey,
     ) -> anyhow::Result<Self> {
+        let Known { detector, policy } = known;
         let counters = Counters::default();
         let status = StatusFile::create(&config.status_file)
             .with_context(|| format!("cannot make the directory of {}", config.status_file.display()))?;

@@ -2,7 +2,8 @@
 
 use keymoat_tests::commands::*;
 use keymoat_tests::nginx::Nginx;
-use keymoat_tests::{Agent, Client, Net, Options, Server, env, pki};
+use keymoat_tests::postgres::Postgres;
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Net, Options, Server, env, pki};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -190,4 +191,32 @@ fn apt_updates_and_downloads() {
         fs::remove_dir_all(home.join("lists")).expect("what is known of the repository");
     }
     assert_unharmed(&agent, nginx.port);
+}
+
+#[test]
+fn psql_queries_and_copies() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let server = Postgres::start();
+    for number in 0..TIMES {
+        let mut psql = server.psql();
+        psql.args(["-c", &format!("select {number} + count(*) from generate_series(1, 100)")]);
+        assert_eq!(Client::run(psql).stdout.trim(), (number + 100).to_string());
+    }
+    let mut script = "create table note (line text);\n".to_owned();
+    for _ in 0..TIMES {
+        let line = keymoat_tests::key::random(60);
+        script += &format!("insert into note values ('{line}');\n");
+    }
+    let lines: String = (0..20_000).map(|number| format!("{number} {}\n", "words ".repeat(9))).collect();
+    script += &format!("copy note from stdin;\n{lines}\\.\nselect count(*) from note;\n");
+    let copied = Client::run_with(server.psql(), script.as_bytes());
+    assert!(copied.stdout.trim().ends_with("20030"), "{}", copied.stdout);
+    assert_unharmed(&agent, server.port());
+
+    // It can tell a key from all that.
+    let key = FakeKey::anthropic();
+    let mut psql = server.psql();
+    psql.args(["-c", &format!("select '{}'", key.reveal())]);
+    assert!(!Client::start(psql).end().status.success());
+    agent.expect(&Expect::key(&key).action("blocked"));
 }

@@ -25,7 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What the agent does.
 #[derive(Clone, Copy)]
 pub enum Mode {
+    /// It captures everything, whatever the budget is by default.
     Detect,
+    /// As it does by default.
     Block,
 }
 
@@ -71,9 +73,13 @@ impl Scene {
         fs::write(
             &config,
             format!(
-                "fleet_key_file = {:?}\nstatus_file = {:?}\nlog = \"warn\"\n",
+                "fleet_key_file = {:?}\nstatus_file = {:?}\nlog = \"warn\"\n{}",
                 key.display(),
-                status.display()
+                status.display(),
+                match mode {
+                    Mode::Detect => "response_budget = 0\n",
+                    Mode::Block => "",
+                }
             ),
         )?;
         let _ = fs::remove_file(&lines);

@@ -1,8 +1,9 @@
 //! SIGHUP: rules and policy are read again, and exchanged with no write in between that nobody judges.
 
-use super::{Agent, captures_everything};
-use crate::config::{policy, rules};
+use super::{Agent, Known, captures_everything};
+use crate::config::Config;
 use crate::enforce::judgement::Judgement;
+use crate::kernel::numbers::Numbers;
 use crate::pipeline::Exchange;
 use crate::record::{Health, Record};
 use anyhow::Context as _;
@@ -33,11 +34,9 @@ impl Agent {
 
     fn exchange(&mut self) -> anyhow::Result<usize> {
         let config = self.args.config()?;
-        let rules = Arc::new(rules::load(&config)?);
-        let policy = policy::load(config.policy.as_deref(), &rules)?;
-        let detector = Arc::new(rules::detector(&config, rules)?);
+        let Known { detector, policy } = Known::read(&config)?;
         match self.enforcer.is_some() {
-            true => self.exchange_judged(&detector, policy)?,
+            true => self.exchange_judged(&config, &detector, policy)?,
             false => {
                 self.exchange_seen(&detector, None)?;
                 self.judge.replace(Judgement::detecting(policy));
@@ -48,9 +47,13 @@ impl Agent {
 
     /// In this order, so that at no moment the kernel refuses or passes what nobody can explain: new rules lie beside the old ones
     /// in the kernel; who looks at what leaves knows them; it is said where their keys may go; and then they judge.
-    fn exchange_judged(&mut self, detector: &Arc<Detector>, policy: Policy) -> anyhow::Result<()> {
+    fn exchange_judged(
+        &mut self,
+        config: &Config,
+        detector: &Arc<Detector>,
+        policy: Policy,
+    ) -> anyhow::Result<()> {
         let compiled = KernelRules::compile(detector.rules());
-        let config = self.args.config()?;
         if captures_everything(config.capture, &compiled) && !self.everything {
             anyhow::bail!(
                 "there are rules now for which all plaintext has to be captured, or the configuration says so: restart the agent"
@@ -66,11 +69,7 @@ impl Agent {
     }
 
     /// What userspace looks for.
-    fn exchange_seen(
-        &self,
-        detector: &Arc<Detector>,
-        numbers: Option<Arc<crate::kernel::numbers::Numbers>>,
-    ) -> anyhow::Result<()> {
+    fn exchange_seen(&self, detector: &Arc<Detector>, numbers: Option<Arc<Numbers>>) -> anyhow::Result<()> {
         let (done, is_done) = sync_channel(1);
         let exchange = Exchange { detector: Arc::clone(detector), numbers, done };
         self.exchanges.send(exchange).context("the thread that reads the ring has ended")?;
