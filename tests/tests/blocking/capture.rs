@@ -1,7 +1,7 @@
 //! What the agent is shown of clean traffic while it blocks: nothing, unless it asks for everything.
 
 use keymoat_tests::commands::*;
-use keymoat_tests::{Agent, Client, Options, Server};
+use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Server};
 
 const REQUESTS: u64 = 50;
 /// What a connection costs, clean or not: its ClientHello, its link, its end; and what [`Agent::settle`] sends.
@@ -17,10 +17,14 @@ fn records(options: &Options, scheme: &str, server: &Server) -> u64 {
     agent.records() - before
 }
 
+fn everything() -> Options {
+    Options::blocking().config("capture = \"everything\"")
+}
+
 fn nothing_is_shown(scheme: &str, server: fn() -> Server) {
     let few = records(&Options::blocking(), scheme, &server());
     assert!(few <= PER_CONNECTION, "{few} records of {REQUESTS} clean requests");
-    let all = records(&Options::blocking().config("capture = \"everything\""), scheme, &server());
+    let all = records(&everything(), scheme, &server());
     assert!(all >= REQUESTS, "{all} records of {REQUESTS} requests, all captured");
 }
 
@@ -32,4 +36,14 @@ fn of_clean_tls() {
 #[test]
 fn of_clean_plaintext() {
     nothing_is_shown("http", Server::http);
+}
+
+/// Nothing tells the kernel of it.
+#[test]
+fn what_is_encoded_twice_is_found_where_everything_is_captured() {
+    let agent = Agent::own(&everything());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let client = Client::run(curl("https", &server).args(["-d", &base64(&base64(key.reveal()))]).command);
+    let wanted = Expect::key(&key).action("late").pid(client.pid).location("body > base64 > base64");
+    agent.expect_once(&wanted, &key);
 }

@@ -12,12 +12,11 @@ protocol_clients!(refused);
 
 /// What the kernel does not undo leaves, and is found then.
 fn is_late(
-    options: &Options,
     server: fn() -> Server,
     client: impl Fn(&Server, &FakeKey) -> Invocation,
     expect: impl Fn(Expect) -> Expect,
 ) {
-    let agent = Agent::shared_as(options);
+    let agent = Agent::shared_as(&Options::blocking());
     let (server, key) = (server(), FakeKey::anthropic());
     let Invocation { command, input } = client(&server, &key);
     let client = Client::run_with(command, &input);
@@ -29,7 +28,6 @@ fn is_late(
 #[test]
 fn a_compressed_key_is_found_late() {
     is_late(
-        &Options::blocking(),
         Server::https,
         |server, key| python("telemetry", Some(key)).args([url("https", server)]).done(),
         |it| it.location("body > gzip > json:env.API_KEY"),
@@ -39,28 +37,15 @@ fn a_compressed_key_is_found_late() {
 #[test]
 fn an_encoded_key_is_found_late() {
     is_late(
-        &Options::blocking(),
         Server::https,
         |server, key| curl("https", server).args(["-d", &base64(key.reveal())]).done(),
         |it| it.location("body > base64"),
     );
 }
 
-/// Of what is encoded twice nothing tells the kernel.
-#[test]
-fn a_key_encoded_twice_is_found_late_where_everything_is_captured() {
-    is_late(
-        &Options::blocking().config("capture = \"everything\""),
-        Server::https,
-        |server, key| curl("https", server).args(["-d", &base64(&base64(key.reveal()))]).done(),
-        |it| it.location("body > base64 > base64"),
-    );
-}
-
 #[test]
 fn a_masked_key_is_found_late() {
     is_late(
-        &Options::blocking(),
         Server::websocket,
         |server, key| python("websocket", Some(key)).args(named(server)).args([authority()]).done(),
         |it| it.protocol("websocket").location("message"),

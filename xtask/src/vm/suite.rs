@@ -32,15 +32,17 @@ pub const RUNNING: &str = "     Running";
 
 /// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, tests whose point is how often
 /// something is done or which programs do it, and those that start many agents, of which each takes a minute in emulation.
-const LEFT_OUT: [&str; 10] = [
+const LEFT_OUT: [&str; 12] = [
     "same_request_without_key",
     "benign::",
+    "capture::",
     "comings_and_goings::",
     "everyday::",
     "ladder::signal",
     "ladder::sk_msg",
     "overload::",
     "race::",
+    "reload::",
     "strict::",
     "ways_out::",
 ];
