@@ -12,14 +12,17 @@ pub struct Exchange {
     pub detector: Arc<Detector>,
     /// What the kernel calls the rules, if it judges.
     pub numbers: Option<Arc<Numbers>>,
-    /// Told when it is done.
-    pub done: SyncSender<()>,
+    /// Told when it begins. Who does not wait for that any more does not want it.
+    pub begins: SyncSender<()>,
 }
 
 impl<F: Facts, O: Output> Pipeline<F, O> {
     /// What waits on each flow is judged by the rules it came under; from there on flows begin anew: where in a message they are is
     /// known again when the next one begins.
     pub fn exchange(&mut self, exchange: Exchange, now: Instant) {
+        if exchange.begins.try_send(()).is_err() {
+            return;
+        }
         for id in self.flows.ids() {
             let Some(mut flow) = self.flows.take(id) else { continue };
             let before = flow.buffered();
@@ -38,8 +41,6 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         if let (Some(blocking), Some(numbers)) = (&mut self.blocking, exchange.numbers) {
             blocking.numbers = numbers;
         }
-        // Whoever waits for it may have given up.
-        let _ = exchange.done.try_send(());
     }
 
     /// Findings of rules that are no more wait for nothing: later nobody could say what they are.

@@ -392,7 +392,7 @@ impl Agent {
             all.nth(before).cloned()
         };
         let health = self
-            .wait(env::seconds(20.0), new)
+            .wait(env::seconds(70.0), new)
             .unwrap_or_else(|why| panic!("no word: {why}{}", self.report()));
         assert_eq!(health.status, status, "{}", health.message);
         health.message

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-/// The thread that reads the ring looks for new rules a few times a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The thread that reads the ring looks for new rules a few times a second, unless it has more to do than it can.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Agent {
     /// Reads the configuration's rules, values and policy again. What cannot be used leaves everything as it was. Other settings
@@ -70,10 +70,11 @@ impl Agent {
 
     /// What userspace looks for.
     fn exchange_seen(&self, detector: &Arc<Detector>, numbers: Option<Arc<Numbers>>) -> anyhow::Result<()> {
-        let (done, is_done) = sync_channel(1);
-        let exchange = Exchange { detector: Arc::clone(detector), numbers, done };
+        let (begins, has_begun) = sync_channel(1);
+        let exchange = Exchange { detector: Arc::clone(detector), numbers, begins };
         self.exchanges.send(exchange).context("the thread that reads the ring has ended")?;
-        is_done.recv_timeout(PATIENCE).context("the thread that reads the ring does not answer")?;
+        // What it reads from then on it reads with the new ones.
+        has_begun.recv_timeout(PATIENCE).context("the thread that reads the ring is too busy; try again")?;
         self.processes.exchange(Arc::clone(detector));
         Ok(())
     }
