@@ -72,7 +72,7 @@ fn tables(runs: &BTreeMap<Kernel, Vec<Value>>) -> Result<String> {
         }
         let what = word(row, "what")?;
         let cells = runs.values().map(|rows| cell(rows, what)).collect::<Result<Vec<_>>>()?;
-        let _ = writeln!(text, "| {what} | {} | {} |", cells.join(" | "), word(row, "note")?);
+        let _ = writeln!(text, "| {what} | {} | {} |", cells.join(" | "), note(runs, what));
     }
     text.push('\n');
     Ok(text)
@@ -82,6 +82,12 @@ fn tables(runs: &BTreeMap<Kernel, Vec<Value>>) -> Result<String> {
 fn cell<'a>(rows: &'a [Value], what: &str) -> Result<&'a str> {
     let row = rows.iter().find(|row| word(row, "what").is_ok_and(|it| it == what));
     row.map_or(Ok("not tried"), |row| word(row, "outcome"))
+}
+
+/// Why it is not refused, on whichever kernel it is not.
+fn note<'a>(runs: &'a BTreeMap<Kernel, Vec<Value>>, what: &str) -> &'a str {
+    let rows = runs.values().flatten().filter(|row| word(row, "what").is_ok_and(|it| it == what));
+    rows.filter_map(|row| word(row, "note").ok()).find(|note| !note.is_empty()).unwrap_or_default()
 }
 
 fn word<'a>(row: &'a Value, name: &str) -> Result<&'a str> {
