@@ -59,6 +59,9 @@ pub fn note<B: Bytes>(stream: &ContextKey, write: &Write, bytes: B) {
         );
     }
     let (offset, len) = (write.offset, write.total);
+    if offset == 0 {
+        (recall.kept, recall.have) = (0, 0);
+    }
     recall.end = offset.wrapping_add(len);
     let last = (&raw mut recall.last).cast::<u8>();
     if len < LAST {
@@ -100,20 +103,23 @@ fn of(stream: &ContextKey) -> Option<*mut Recall> {
     RECALLS.get_ptr_mut(stream)
 }
 
-/// From now on what the stream carries is shown: so is, once, what came before.
+/// From now on what the stream carries is shown: so is, once, what came before, if something did. If nothing was sent before,
+/// what is remembered is of another stream at the same place.
 #[inline(always)]
-pub fn show(stream: ContextKey) {
-    recall_show(stream.tgid, stream.context);
+pub fn show(stream: ContextKey, sent: u64) {
+    recall_show(stream.tgid, stream.context, sent);
 }
 
 /// A global function: the verifier looks at it once, and not again for each way that leads here.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn recall_show(tgid: u64, context: u64) -> u64 {
+pub extern "C" fn recall_show(tgid: u64, context: u64, sent: u64) -> u64 {
     let stream = ContextKey { tgid, context };
     let Some(recall) = RECALLS.get_ptr_mut(&stream) else { return 0 };
-    // SAFETY: a value in the map; bytes of one stream are written one after the other.
-    send(unsafe { &mut *recall });
+    if sent != 0 {
+        // SAFETY: a value in the map; bytes of one stream are written one after the other.
+        send(unsafe { &mut *recall });
+    }
     let _ = RECALLS.remove(&stream);
     0
 }

@@ -36,6 +36,8 @@ pub struct Stream {
     /// on the stack it has to follow, from each way that leads to the loop, and through each of its rounds.
     len: u64,
     taken: u64,
+    /// Not 0: nothing was written before this write.
+    anew: u64,
     /// Steps that the scan of this write may still take.
     steps: u32,
     /// Of the tables that it is scanned by.
@@ -51,7 +53,7 @@ pub struct Stream {
     half: u8,
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 912);
+const _: () = assert!(core::mem::size_of::<Stream>() == 920);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -62,6 +64,7 @@ impl Stream {
         flow: Flow::NEW,
         len: 0,
         taken: 0,
+        anew: 0,
         steps: 0,
         generation: 0,
         http2: Http2::NEW,
@@ -110,6 +113,15 @@ impl Stream {
         }
     }
 
+    /// Of the stream, `sent` bytes came before the next write. If none did, it is another stream at the place of an old one (TLS
+    /// libraries use addresses again), and nothing of that counts.
+    ///
+    /// Without a branch: the kernel's verifier would follow both ways through the whole scan.
+    #[inline]
+    pub fn comes_after(&mut self, sent: u64) {
+        self.anew = (sent.wrapping_sub(1) & !sent) >> 63;
+    }
+
     /// A write of `len` bytes begins, looked at by the tables of this generation: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
     ///
     /// Everything that depends on the write happens in those, so that there is one way that leads to a loop over them: the
@@ -128,6 +140,10 @@ impl Stream {
             return false;
         }
         self.begun = 1;
+        if self.anew != 0 {
+            self.restart();
+            self.anew = 0;
+        }
         if !self.flow.belongs_to(self.generation) {
             self.flow.restart(self.generation);
         }

@@ -81,15 +81,16 @@ pub fn is_shown(flow: &Stream) -> bool {
     opaque(u64::from(CONFIG.load().everything != 0 || flow.is_cued())) != 0
 }
 
-/// Looks for keys in `len` bytes of plaintext at `buffer`, given to a TLS connection.
+/// Looks for keys in `len` bytes of plaintext at `buffer`, given to a TLS connection after `sent` others.
 #[inline(always)]
-pub fn find(tgid: u64, context: u64, buffer: u64, len: u64) -> Found {
+pub fn find(tgid: u64, context: u64, sent: u64, buffer: u64, len: u64) -> Found {
     let Some(flow) = of(&TLS_SCANS, &ContextKey { tgid, context }) else {
         unjudged(tgid, context);
         return Found::UNKNOWN;
     };
     // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
     let flow = unsafe { &mut *flow };
+    flow.comes_after(opaque(sent));
     if scan(flow, UserMemory::<0>(buffer), len, Note { tgid, context }) == Outcome::Unfinished {
         unjudged(tgid, context);
     }
@@ -140,10 +141,17 @@ pub struct Stopped {
 /// Looks for keys as [`find`] does; stops the call that would send one where it may not go.
 ///
 /// What was stopped never happened, so the scan is put back to where it was: the next write is then looked at as the receiver
-/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (912 bytes for each write): to take it
+/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (920 bytes for each write): to take it
 /// back in part would need to know what the scan changed.
 #[inline(always)]
-pub fn stop<R: Rung>(ctx: &ProbeContext, pid_tgid: u64, context: u64, buffer: u64, len: u64) -> Found {
+pub fn stop<R: Rung>(
+    ctx: &ProbeContext,
+    pid_tgid: u64,
+    context: u64,
+    sent: u64,
+    buffer: u64,
+    len: u64,
+) -> Found {
     let (tgid, key) = (pid_tgid >> 32, ContextKey { tgid: pid_tgid >> 32, context });
     let (Some(flow), Some(before)) = (of(&TLS_SCANS, &key), of(&BEFORE, &pid_tgid)) else {
         unjudged(tgid, context);
@@ -152,6 +160,7 @@ pub fn stop<R: Rung>(ctx: &ProbeContext, pid_tgid: u64, context: u64, buffer: u6
     copy(before, flow);
     // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
     let flow = unsafe { &mut *flow };
+    flow.comes_after(opaque(sent));
     match scan(flow, UserMemory::<0>(buffer), len, AtItsHost { tgid, context }) {
         Outcome::Passed => {}
         Outcome::Unfinished => unjudged(tgid, context),

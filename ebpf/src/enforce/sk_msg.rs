@@ -150,7 +150,7 @@ impl Message {
             Outcome::Refused { rule, within } => {
                 let from = within.saturating_sub(SHOWN_BEFORE);
                 let write = self.write(ctx, state, from, rule);
-                recall::show(recall::of_socket(state.cookie));
+                recall::show(recall::of_socket(state.cookie), state.sent);
                 emit::write(&write, KernelMemory(self.data.wrapping_add(from)));
                 true
             }

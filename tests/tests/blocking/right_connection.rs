@@ -1,4 +1,4 @@
-//! The connection that carries a key is refused, and no other: two of them, interleaved on one thread.
+//! The connection that carries a key is refused, and no other: two of them, interleaved on one thread, or one in the other's place.
 
 use keymoat_tests::commands::*;
 use keymoat_tests::{Agent, Client, FakeKey, Options, Server, env};
@@ -48,4 +48,17 @@ fn memory_buffers_that_are_sent_later_and_in_turn() {
 #[test]
 fn connections_that_were_used_before() {
     clean_ones_pass_and_others_do_not("reused");
+}
+
+/// What the old one spoke says nothing of the new one.
+#[test]
+fn connections_whose_objects_lie_where_others_did() {
+    const TIMES: usize = 10;
+    let _agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(program("successor_client.py")).args(named(&server)).arg(authority());
+    command.arg(TIMES.to_string()).envs(key_variable(Some(&key)));
+    assert_eq!(Client::run(command).stdout.trim(), format!("refused {TIMES}"));
+    server.assert_never(key.reveal().as_bytes());
 }

@@ -185,3 +185,24 @@ proptest! {
         prop_assert_eq!(told([bytes.as_slice()]), told([text.as_bytes()]));
     }
 }
+
+/// A TLS library makes its next connection object where the last one was: what that one spoke says nothing of this one.
+#[test]
+fn a_new_connection_at_the_place_of_an_old_one_begins_anew() {
+    let (rule, key) = (0..).zip(RULES.0.rules()).find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
+    let key = &key.positives[0];
+    let old = request(&mut Encoder::new(), "accept", "text/plain");
+    let new = format!("GET / HTTP/1.1\r\nx-api-key: {key}\r\n\r\n");
+    let told = |sent: u64| {
+        let (mut side, mut told) = (Side::NEW, BTreeSet::new());
+        for (sent, write) in [(0, old.as_slice()), (sent, new.as_bytes())] {
+            side.comes_after(sent);
+            RULES.1.write_stream(&mut side, write, &mut |rule| {
+                told.insert(rule);
+            });
+        }
+        told
+    };
+    assert!(told(0).contains(&rule));
+    assert!(told(old.len() as u64).is_empty(), "these are no frames of HTTP/2");
+}

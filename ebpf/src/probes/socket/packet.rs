@@ -259,7 +259,7 @@ fn pass_on<const JUDGED: bool>(write: &Write, bytes: PacketBytes, shown: bool) {
         if !shown {
             return recall::note(&stream, write, bytes);
         }
-        recall::show(stream);
+        recall::show(stream, write.offset);
     }
     emit::write(write, bytes);
 }

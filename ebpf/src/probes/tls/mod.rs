@@ -61,11 +61,12 @@ fn plaintext<const FULL: u32, R: Rung>(
         return;
     }
     // First, while there are few states of the program: each one that reaches the scan is verified with it.
-    let judged = R::JUDGES && marks::known(&ContextKey { tgid: pid_tgid >> 32, context }).accepted == 0;
+    let before = marks::known(&ContextKey { tgid: pid_tgid >> 32, context });
+    let judged = R::JUDGES && before.accepted == 0;
     let Found { stopped, shown } = match (judged, R::STOPS) {
         (false, _) => Found::UNKNOWN,
-        (true, true) => keys::stop::<R>(ctx, pid_tgid, context, buffer, len),
-        (true, false) => keys::find(pid_tgid >> 32, context, buffer, len),
+        (true, true) => keys::stop::<R>(ctx, pid_tgid, context, before.sent, buffer, len),
+        (true, false) => keys::find(pid_tgid >> 32, context, before.sent, buffer, len),
     };
     let stream = ContextKey { tgid: pid_tgid >> 32, context };
     let (known, flags, from) = match &stopped {
@@ -100,7 +101,7 @@ fn plaintext<const FULL: u32, R: Rung>(
             recall::note(&stream, &write, UserMemory::<0>(buffer));
             return;
         }
-        recall::show(stream);
+        recall::show(stream, known.sent);
         show_plaintext(&raw const write, buffer.wrapping_add(from));
     } else {
         emit::write(&write, UserMemory::<FULL>(buffer));
