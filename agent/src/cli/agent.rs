@@ -198,6 +198,12 @@ impl Agent {
         let blocking = config.mode == Mode::Block;
         let compiled = blocking.then(|| KernelRules::compile(detector.rules()));
         let everything = compiled.as_ref().is_some_and(|rules| captures_everything(config.capture, rules));
+        if everything && config.capture == Capture::Needed {
+            tracing::info!(
+                "all plaintext is captured: there are rules (gitleaks', registered values) of which the kernel cannot tell where \
+                 they may apply"
+            );
+        }
         let judging = compiled.as_ref().map(|rules| Judging {
             tables: rules.tables(),
             ids: detector.rules().rules().iter().map(|rule| rule.id.as_str()).collect(),
@@ -373,12 +379,6 @@ impl Agent {
 }
 
 fn captures_everything(capture: Capture, rules: &KernelRules) -> bool {
-    if capture == Capture::Needed && !rules.is_cued() {
-        tracing::info!(
-            "all plaintext is captured: there are rules (gitleaks', registered values) of which the kernel cannot tell where they may \
-             apply"
-        );
-    }
     capture == Capture::Everything || !rules.is_cued()
 }
 
