@@ -2,6 +2,7 @@
 
 use crate::env;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -117,6 +118,16 @@ impl Drop for Client {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+/// Waits until a server that was started takes connections at this address.
+pub fn wait_until_it_listens(server: &mut Child, address: SocketAddr, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while TcpStream::connect(address).is_err() {
+        let ended = server.try_wait().expect("ask for its end");
+        assert!(ended.is_none() && Instant::now() < deadline, "nothing listens at {address}: {ended:?}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -18,6 +18,7 @@ pub mod commands;
 pub mod env;
 pub mod expect;
 pub mod key;
+pub mod meanwhile;
 pub mod net;
 pub mod nginx;
 pub mod pki;

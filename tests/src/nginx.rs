@@ -3,12 +3,9 @@
 use crate::net::Net;
 use crate::{child, env, pki};
 use rustix::process::{Pid, Signal, kill_process};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// A running nginx; it ends with this.
 #[derive(Debug)]
@@ -59,17 +56,8 @@ impl Nginx {
         command.arg("-c").arg(configuration).arg("-p").arg(&folder);
         let child = command.stdin(Stdio::null()).spawn().expect("start nginx");
         let mut this = Self { port, child };
-        this.wait(ip);
+        child::wait_until_it_listens(&mut this.child, (ip, port).into(), env::seconds(15.0));
         this
-    }
-
-    fn wait(&mut self, ip: std::net::IpAddr) {
-        let deadline = Instant::now() + env::seconds(15.0);
-        while TcpStream::connect((ip, self.port)).is_err() {
-            let ended = self.child.try_wait().expect("ask for nginx' end");
-            assert!(ended.is_none() && Instant::now() < deadline, "nginx does not listen: {ended:?}");
-            thread::sleep(Duration::from_millis(20));
-        }
     }
 }
 

@@ -5,12 +5,9 @@ use crate::net::Net;
 use crate::{child, env, pki};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 /// It does not run as root: `nobody`.
 const USER: u32 = 65_534;
@@ -40,7 +37,7 @@ impl Postgres {
         command.args(["-p", &PORT.to_string(), "-c", "ssl=on", "-c", "fsync=off"]);
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("start postgres");
         let mut this = Self { child };
-        this.wait();
+        child::wait_until_it_listens(&mut this.child, (Net::shared().v4, PORT).into(), env::seconds(30.0));
         this
     }
 
@@ -57,15 +54,6 @@ impl Postgres {
             pki::authority().display()
         ));
         command
-    }
-
-    fn wait(&mut self) {
-        let deadline = Instant::now() + env::seconds(30.0);
-        while TcpStream::connect((Net::shared().v4, PORT)).is_err() {
-            let ended = self.child.try_wait().expect("ask for its end");
-            assert!(ended.is_none() && Instant::now() < deadline, "postgres does not listen: {ended:?}");
-            thread::sleep(Duration::from_millis(50));
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use keymoat_tests::commands::*;
 use keymoat_tests::key::random;
+use keymoat_tests::meanwhile::meanwhile;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Server, env, pki};
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 const RULE: &str = r#"
 vendor = "Acme"
@@ -112,40 +113,22 @@ fn an_agent_that_only_looks_learns_too() {
     agent.expect_once(&Expect::observed(&key), &key);
 }
 
-/// Says that it is over, whatever happened.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn no_key_slips_through_while_rules_are_exchanged() {
     const RELOADS: usize = 10;
     let files = Files::new(NO_RULES);
     let agent = Agent::own(&files.options(Options::blocking()));
     let (server, key) = (Server::sink(), FakeKey::anthropic());
-    let done = AtomicBool::new(false);
-    let tries = thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let mut tries = 0;
-            while !done.load(Ordering::Relaxed) {
-                let mut stream = std::net::TcpStream::connect(server.address()).expect("connect");
-                let text = format!("note {} end\n", key.reveal());
-                std::io::Write::write_all(&mut stream, text.as_bytes()).expect_err("it is refused");
-                tries += 1;
-            }
-            tries
-        });
-        let _at_the_end = Done(&done);
+    let send = || {
+        let mut stream = TcpStream::connect(server.address()).expect("connect");
+        let text = format!("note {} end\n", key.reveal());
+        stream.write_all(text.as_bytes()).expect_err("it is refused");
+    };
+    let tries = meanwhile(send, || {
         for reload in 0..RELOADS {
             write(&files.rules, if reload % 2 == 0 { RULE } else { NO_RULES });
             agent.reload("ok");
         }
-        drop(_at_the_end);
-        sender.join().expect("the sender")
     });
     assert!(tries > RELOADS * 10, "{tries} keys were sent while rules were exchanged {RELOADS} times");
     server.assert_never(key.reveal().as_bytes());

@@ -2,6 +2,7 @@
 
 use keymoat_tests::agent::{Own, keymoat};
 use keymoat_tests::commands::*;
+use keymoat_tests::meanwhile::meanwhile;
 use keymoat_tests::programs::km_rustls;
 use keymoat_tests::script::request;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, env, pki};
@@ -9,8 +10,6 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use std::net::UdpSocket;
 use std::ops::Deref;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 /// Agents that follow one another, and keys that are sent meanwhile.
 const AGENTS: usize = 4;
@@ -108,37 +107,16 @@ fn only_detaching_ends_it() {
     assert!(sends(Some(&FakeKey::anthropic())), "detached, and nothing is refused");
 }
 
-/// Says that it is over, whatever happened.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn no_key_slips_through_while_agents_change() {
     let mut agent = Strict::start();
     let (server, key) = (Server::https(), FakeKey::anthropic());
-    let done = AtomicBool::new(false);
-    let tries = thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            let mut tries = 0;
-            while !done.load(Ordering::Relaxed) {
-                let mut kept = held(&server, &key);
-                says(&mut kept, "clean", "served");
-                says(&mut kept, "key", "refused");
-                tries += 1;
-            }
-            tries
-        });
-        {
-            let _at_the_end = Done(&done);
-            (1..AGENTS).for_each(|_| agent.succeed(|| ()));
-        }
-        sender.join().expect("the sender")
-    });
+    let send = || {
+        let mut kept = held(&server, &key);
+        says(&mut kept, "clean", "served");
+        says(&mut kept, "key", "refused");
+    };
+    let tries = meanwhile(send, || (1..AGENTS).for_each(|_| agent.succeed(|| ())));
     assert!(tries > AGENTS, "{tries} keys were sent while {AGENTS} agents ran");
     server.assert_never(key.reveal().as_bytes());
 }
