@@ -25,12 +25,31 @@ pub struct Config {
     /// Bytes of responses (on connections this host accepted) that each processor may show in a period of 2^[`BUDGET_PERIOD_BITS`]
     /// nanoseconds; 0 = all.
     pub response_budget: u32,
+    /// Not 0: sockets whose messages are judged hide what they have to read, so those of [`RELIES_ON_UNREAD`] are not.
+    pub unread_hidden: u32,
+}
+
+/// Programs that read only as long as the kernel says that there is something to read (FIONREAD), and wait for ever where it says nothing.
+pub const RELIES_ON_UNREAD: [Comm; 2] = [comm(b"nginx"), comm(b"angie")];
+
+/// A thread's name as the kernel has it: 16 bytes, filled up with zeros.
+pub type Comm = [u64; 2];
+
+/// The longest has 15 bytes; what is longer is cut.
+pub const fn comm(name: &[u8]) -> Comm {
+    let mut halves = [[0; 8]; 2];
+    let mut at = 0;
+    while at < name.len() && at < 15 {
+        halves[at / 8][at % 8] = name[at];
+        at += 1;
+    }
+    [u64::from_ne_bytes(halves[0]), u64::from_ne_bytes(halves[1])]
 }
 
 /// 134 ms.
 pub const BUDGET_PERIOD_BITS: u32 = 27;
 
-const _: () = assert!(core::mem::size_of::<Config>() == 40);
+const _: () = assert!(core::mem::size_of::<Config>() == 44);
 
 // SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

@@ -102,6 +102,8 @@ pub mod tuple_flags {
     pub const LOOPBACK: u8 = 2;
     /// This host opened the connection, and the agent saw it.
     pub const OPENED: u8 = 4;
+    /// Its messages are not judged, its packets are: see `Config::unread_hidden`.
+    pub const PACKETS_ONLY: u8 = 8;
 }
 
 ring_struct! {

@@ -81,6 +81,7 @@ fn load(rules: &RuleSet, compiled: &KernelRules) -> Outcome<Kernel> {
         response_budget: 0,
         ring_bytes: RING_BYTES,
         task: TaskOffsets::read().unwrap_or_default(),
+        unread_hidden: false,
     };
     let ids = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
     Ok(Kernel::load(

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             response_budget: 0,
             ring_bytes: 64 * 1024,
             task: TaskOffsets::default(),
+            unread_hidden: false,
         },
         None,
     )?;

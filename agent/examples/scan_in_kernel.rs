@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         response_budget: 0,
         ring_bytes: 64 * 1024,
         task: TaskOffsets::default(),
+        unread_hidden: false,
     };
     let began = Instant::now();
     let kernel = Kernel::load(settings, Some(Judging::unnumbered(compiled.tables())))?;
@@ -93,10 +94,10 @@ impl Check {
 
             let began = Instant::now();
             let keys = &mut self.keys;
-            let mut count = |rule: u16| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
+            let mut count = |rule: u16, _in_body: bool| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
             self.rules.write_stream(&mut self.flow, black_box(text), &mut count);
             here = here.min(began.elapsed().as_secs_f64() * 1e9);
-            self.rules.complete(self.flow.flow()).for_each(count);
+            self.rules.complete(self.flow.flow()).for_each(|rule| count(rule, false));
         }
         let kernels: Vec<u64> = self.kernel.with(|ebpf| {
             (0..).take(MAX_RULES).map(|rule| entry(ebpf, "SCAN_CHECK_KEYS", rule)).collect::<Result<_, _>>()

@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         response_budget: 0,
         ring_bytes: 64 * 1024,
         task: TaskOffsets::read().unwrap_or_default(),
+        unread_hidden: false,
     };
     let methods: Vec<_> =
         std::env::args().skip(1).map(|name| Method::from_str(&name, false)).collect::<Result<_, _>>()?;

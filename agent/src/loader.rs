@@ -72,6 +72,8 @@ pub struct Settings {
     /// Power of two, a multiple of the page size.
     pub ring_bytes: u32,
     pub task: TaskOffsets,
+    /// See [`kernel::unread`]. In `strict` mode nobody is spared.
+    pub unread_hidden: bool,
 }
 
 /// The loaded object. Cloning shares it; dropping the last clone detaches everything.
@@ -83,6 +85,7 @@ pub struct Kernel {
     numbers: Arc<Numbers>,
     /// In `strict` mode: what is attached stays when this object is gone.
     pins: Option<Pins>,
+    spares: bool,
 }
 
 /// Maps the agent reads and writes.
@@ -104,6 +107,7 @@ impl Kernel {
     pub fn load(settings: Settings, judging: Option<Judging<'_>>) -> Result<Self, LoadError> {
         let (method, none) = (judging.as_ref().map(|_| Method::SkMsg), RuleTables::default());
         let Judging { tables, ids, everything, strict: pins } = judging.unwrap_or(Judging::unnumbered(&none));
+        let spares = settings.unread_hidden && pins.is_none();
         let config = Config {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
@@ -115,6 +119,7 @@ impl Kernel {
             strict: pins.is_some().into(),
             everything: everything.into(),
             response_budget: settings.response_budget,
+            unread_hidden: spares.into(),
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);
@@ -133,7 +138,13 @@ impl Kernel {
             let half = rules::write(&mut ebpf, &numbers.renumber(tables))?;
             rules::take_into_use(&mut ebpf, half)?;
         }
-        Ok(Self { ebpf: Arc::new(Mutex::new(ebpf)), judging: method, numbers: Arc::new(numbers), pins })
+        Ok(Self {
+            ebpf: Arc::new(Mutex::new(ebpf)),
+            judging: method,
+            numbers: Arc::new(numbers),
+            pins,
+            spares,
+        })
     }
 
     /// Takes the agent's maps out of the object. Works once.
@@ -250,6 +261,11 @@ impl Kernel {
         if let Some(pins) = &self.pins {
             pins.leave();
         }
+    }
+
+    /// Are programs spared that would not read any more if their messages were judged?
+    pub fn spares(&self) -> bool {
+        self.spares
     }
 
     /// Is state in use that an agent before this one left?

@@ -83,7 +83,7 @@ fn attach_sockets(
     let cgroup = cgroup::v2_mount().ok_or(LayerError::NoCgroup)?;
     kernel.attach_sockets(&cgroup).map_err(LayerError::Sockets)?;
     if let Some(connections) = kernel.take_connections() {
-        sockets.judge(connections, kernel.succeeds());
+        sockets.judge(connections, kernel.succeeds(), kernel.spares());
     }
     Ok((SocketLayer::Sockets, sockets.adopt_connections(wanted)))
 }

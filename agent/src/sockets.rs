@@ -4,6 +4,7 @@
 
 use crate::health::{Cause, Counters};
 use aya::maps::{HashMap as AyaHashMap, MapData, MapError, SkStorage, SockHash};
+use keymoat_abi::config::{RELIES_ON_UNREAD, comm};
 use keymoat_abi::event::tuple_flags;
 use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{FlowState, Tuple};
@@ -26,6 +27,8 @@ pub struct Sockets {
     connections: Option<SockHash<MapData, u64>>,
     /// Some connections are judged already, by what an agent before this one left.
     succeeds: bool,
+    /// Connections of [`RELIES_ON_UNREAD`] are not judged.
+    spares: bool,
     counters: Counters,
 }
 
@@ -58,18 +61,26 @@ struct Found {
     remote: Option<SocketAddr>,
 }
 
+impl Found {
+    fn relies_on_unread(&self) -> bool {
+        let name = std::fs::read(format!("/proc/{}/comm", self.pid)).unwrap_or_default();
+        RELIES_ON_UNREAD.contains(&comm(name.trim_ascii_end()))
+    }
+}
+
 impl Sockets {
     pub(crate) fn new(
         flows: SkStorage<MapData, FlowState>,
         descriptors: AyaHashMap<MapData, DescriptorKey, Descriptor>,
         counters: Counters,
     ) -> Self {
-        Self { flows, descriptors, connections: None, succeeds: false, counters }
+        Self { flows, descriptors, connections: None, succeeds: false, spares: false, counters }
     }
 
-    /// Has connections that are adopted from now on judged: those that this host opened. `succeeds`: some are already.
-    pub fn judge(&mut self, connections: SockHash<MapData, u64>, succeeds: bool) {
-        (self.connections, self.succeeds) = (Some(connections), succeeds);
+    /// Has connections that are adopted from now on judged: those that this host opened. `succeeds`: some are already. `spares`: but
+    /// those of [`RELIES_ON_UNREAD`].
+    pub fn judge(&mut self, connections: SockHash<MapData, u64>, succeeds: bool, spares: bool) {
+        (self.connections, self.succeeds, self.spares) = (Some(connections), succeeds, spares);
     }
 
     /// Notes the process and the direction of every established TCP connection. Call it after the programs are
@@ -133,7 +144,9 @@ impl Sockets {
             result => result?,
         }
         match &mut self.connections {
-            Some(connections) if flags & tuple_flags::ACCEPTED == 0 => {
+            Some(connections)
+                if flags & tuple_flags::ACCEPTED == 0 && !(self.spares && found.relies_on_unread()) =>
+            {
                 match connections.insert(cookie, socket.as_raw_fd(), 0) {
                     // It keeps the program that judges it.
                     Err(error) if self.succeeds && is_busy(&error) => Ok(()),

@@ -24,7 +24,13 @@ impl Nginx {
             key.display(),
             folder.display()
         );
-        Self::start(|nginx| Net::shared().command(nginx), Net::shared().v4.into(), &server)
+        Self::start(|nginx| Net::shared().command(nginx), Net::shared().v4.into(), "", &server)
+    }
+
+    /// Serves them in the clear.
+    pub fn of_files_in_the_clear(folder: &Path) -> Self {
+        let server = format!("; root {};", folder.display());
+        Self::start(|nginx| Net::shared().command(nginx), Net::shared().v4.into(), "", &server)
     }
 
     /// Asks a server over TLS for whatever it is asked for over loopback.
@@ -36,18 +42,25 @@ impl Nginx {
             pki::HOST,
             pki::authority().display()
         );
-        Self::start(|nginx| Command::new(nginx), [127, 0, 0, 1].into(), &location)
+        Self::start(|nginx| Command::new(nginx), [127, 0, 0, 1].into(), "", &location)
     }
 
-    /// `listen` begins with what stands behind the address in nginx' `listen`.
-    fn start(command: impl Fn(&Path) -> Command, ip: std::net::IpAddr, listen: &str) -> Self {
+    /// Asks what listens on this port in the other network, in the clear, over connections that it keeps.
+    pub fn keeping_proxy_of(port: u16) -> Self {
+        let upstream = format!("upstream kept {{ server {}:{port}; keepalive 4; }}", Net::shared().v4);
+        let location = "; location / { proxy_pass http://kept; proxy_http_version 1.1; proxy_set_header Connection ''; }";
+        Self::start(|nginx| Command::new(nginx), [127, 0, 0, 1].into(), &upstream, location)
+    }
+
+    /// `listen` begins with what stands behind the address in nginx' `listen`; `upstream` stands beside the server.
+    fn start(command: impl Fn(&Path) -> Command, ip: std::net::IpAddr, upstream: &str, listen: &str) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(18_443);
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = env::fresh_dir("nginx");
         let own = |name: &str| format!("{name}_temp_path {}/{name};", folder.display());
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(own).concat();
         let text = format!(
-            "daemon off; user root; pid {folder}/pid; error_log {folder}/errors;\nevents {{}}\nhttp {{ {temporary} types {{ text/html html; }} access_log off; \
+            "daemon off; user root; pid {folder}/pid; error_log {folder}/errors;\nevents {{}}\nhttp {{ {temporary} types {{ text/html html; }} access_log off; {upstream} \
              server {{ listen {ip}:{port} {listen} }} }}\n",
             folder = folder.display(),
         );

@@ -73,7 +73,7 @@ pub const NEEDS: &[Need] = &[
         "holds virtme-ng and Hyperscan",
     ),
     need(&[Test, Bench], Program("nginx"), "nginx-light", "a client and a server; the server under load"),
-    need(&[Bench], Program("wrk"), "wrk", "the load"),
+    need(&[Bench], Program("h2load"), "nghttp2-client", "the load"),
     need(&[Test, Corpus], Program("npm"), "npm", "a client; downloads packages to scan"),
     need(&[Test, Corpus], Program("pip3"), "python3-pip", "a client; downloads packages to scan"),
     need(&[Corpus], Program("git"), "git", "makes objects and packs to scan"),

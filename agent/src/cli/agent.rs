@@ -13,7 +13,7 @@ use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared, human};
 use crate::health::Counters;
 use crate::kernel::rcu::Expedited;
-use crate::kernel::{self, TaskOffsets};
+use crate::kernel::{self, TaskOffsets, unread};
 use crate::loader::pins::{self, Pins};
 use crate::loader::{Judging, Kernel, Settings};
 use crate::pipeline::{Blocking, Exchange, Pipeline, PipelineConfig};
@@ -210,7 +210,12 @@ impl Agent {
             everything,
             strict: pins,
         });
-        let mut kernel = Kernel::load(settings(config), judging)?;
+        let unread_hidden = blocking && hides_unread();
+        if unread_hidden {
+            tracing::warn!("{}", unread::HIDDEN);
+            outbox.send(Record::Health(degraded("unread", unread::HIDDEN)));
+        }
+        let mut kernel = Kernel::load(settings(config, unread_hidden), judging)?;
         let method = blocking.then(|| ladder::choose(&mut kernel, config.enforcement)).transpose()?;
         let enforcer = match compiled {
             Some(rules) => Some(Enforcer::start(
@@ -382,7 +387,14 @@ fn captures_everything(capture: Capture, rules: &KernelRules) -> bool {
     capture == Capture::Everything || !rules.is_cued()
 }
 
-fn settings(config: &Config) -> Settings {
+fn hides_unread() -> bool {
+    unread::is_hidden().unwrap_or_else(|error| {
+        tracing::debug!("whether this kernel hides what waits to be read was not found out: {error}");
+        false
+    })
+}
+
+fn settings(config: &Config, unread_hidden: bool) -> Settings {
     let task = TaskOffsets::read().unwrap_or_else(|| {
         tracing::warn!("this kernel has no BTF: UDP packets will have no process");
         TaskOffsets::default()
@@ -393,6 +405,7 @@ fn settings(config: &Config) -> Settings {
         response_budget: config.response_budget.per_period(),
         ring_bytes: config.ring_bytes.get(),
         task,
+        unread_hidden,
     }
 }
 

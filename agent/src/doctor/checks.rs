@@ -2,7 +2,7 @@
 
 use super::{Check, Outcome};
 use crate::discover;
-use crate::kernel::{TaskOffsets, btf, cgroup, rcu};
+use crate::kernel::{TaskOffsets, btf, cgroup, rcu, unread};
 use crate::loader::{Kernel, LoadError, Settings, brief, pins};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
@@ -25,6 +25,7 @@ pub fn all() -> (Vec<Check>, Option<SocketLayer>) {
     };
     checks.push(notifications());
     checks.push(quick_attach());
+    checks.extend(unread());
     checks.extend(strict());
     (checks, layer)
 }
@@ -72,6 +73,14 @@ fn capabilities() -> Check {
 fn strict() -> Option<Check> {
     let left = "what `keymoat agent --strict` attached is in force, whether an agent runs or not; `keymoat agent --detach` ends it";
     pins::in_force().then(|| ok("strict", left))
+}
+
+/// Whom block mode would keep from reading; nobody, on most kernels.
+fn unread() -> Option<Check> {
+    let found = "judged connections hide what they have to read (FIONREAD)";
+    unread::is_hidden()
+        .unwrap_or(false)
+        .then(|| degraded("unread", found, format!("with `--mode block`: {}", unread::HIDDEN)))
 }
 
 fn task_offsets() -> Check {
@@ -130,6 +139,7 @@ pub(super) fn settings() -> Settings {
         response_budget: 0,
         ring_bytes: RING_BYTES,
         task,
+        unread_hidden: false,
     }
 }
 

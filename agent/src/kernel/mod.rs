@@ -6,6 +6,7 @@ pub mod numbers;
 pub mod priority;
 pub mod rcu;
 pub mod rules;
+pub mod unread;
 pub mod uprobe;
 
 /// Byte offsets in `task_struct`, zero where unknown.

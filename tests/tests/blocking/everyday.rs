@@ -69,6 +69,38 @@ fn nginx_asks_for_others() {
     assert_unharmed(&agent, server.port);
 }
 
+/// It reads only as long as the kernel says that there is more (FIONREAD), which some kernels do not say of connections whose messages
+/// are judged.
+#[test]
+fn nginx_keeps_its_connections_to_others() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let folder = env::fresh_dir("files");
+    fs::write(folder.join("page"), "words ".repeat(50_000)).expect("a file to serve");
+    let files = Nginx::of_files_in_the_clear(&folder);
+    let proxy = Nginx::keeping_proxy_of(files.port);
+    for _ in 0..TIMES {
+        let url = format!("http://127.0.0.1:{}/page", proxy.port);
+        let client = Client::run(Args::new("curl").args(["-sS", "--fail", &url]).command);
+        assert_eq!(client.stdout.len(), 300_000);
+    }
+    assert_unharmed(&agent, files.port);
+}
+
+#[test]
+fn nginx_passes_no_key_on() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::http(), FakeKey::anthropic());
+    let proxy = Nginx::keeping_proxy_of(server.port);
+    let url = format!("http://127.0.0.1:{}/v1/items", proxy.port);
+    let ask = || Args::new("curl").args(["-sS", "--fail", &url]);
+    assert_eq!(Client::run(ask().command).stdout, "ok\n");
+    let leaking = ask().args(header("x-api-key: ", Some(&key)));
+    assert!(!Client::start(leaking.command).end().status.success());
+    agent.expect(&Expect::key(&key).action("blocked"));
+    assert_eq!(Client::run(ask().command).stdout, "ok\n");
+    server.assert_never(key.reveal().as_bytes());
+}
+
 #[test]
 fn python_and_node_keep_asking() {
     let agent = Agent::shared_as(&Options::blocking());

@@ -1,4 +1,4 @@
-//! What the agent costs a server under load: nginx and wrk over a veth pair, everything captured.
+//! What the agent costs a server under load: nginx and h2load over a veth pair, everything captured.
 
 use super::{
     scene::{Mode, PLAIN_PORT, Scene, TLS_PORT, openssl_library, release, requests_per_second},
@@ -74,7 +74,7 @@ fn measure(scene: &Scene, args: &Args, rates: &mut Rates) -> Result<()> {
     scene.alive()
 }
 
-/// A probe that does nothing, on the first instruction of the function nginx and wrk call.
+/// A probe that does nothing, on the first instruction of the function nginx and h2load call.
 fn noop() -> Result<Program> {
     let mut command = Command::new(release("examples/noop_uprobe"));
     command.arg(openssl_library()?).args(["SSL_write", "SSL_write_ex"]);
@@ -85,7 +85,7 @@ fn noop() -> Result<Program> {
 
 fn report(args: &Args, rates: &Rates, losses: &[String]) {
     println!(
-        "\nnginx and wrk over a veth pair: {} rounds of {} s, {} connections kept alive, about 1 KB per request and \
+        "\nnginx and h2load over a veth pair: {} rounds of {} s, {} connections kept alive, about 1 KB per request and \
          {BODY} bytes per response; median (lowest – highest)\n",
         args.rounds, args.seconds, args.connections
     );

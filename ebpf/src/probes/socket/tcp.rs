@@ -6,7 +6,8 @@
 use crate::{
     enforce::{self, sk_msg},
     flow::{self, Ends},
-    marks,
+    maps::CONFIG,
+    marks, task,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -19,7 +20,12 @@ use aya_ebpf::{
     programs::{SockAddrContext, SockOpsContext},
 };
 use aya_log_ebpf::debug;
-use keymoat_abi::{FlowState, LossCause, event::tuple_flags, state::kind};
+use keymoat_abi::{
+    FlowState, LossCause,
+    config::{Comm, RELIES_ON_UNREAD},
+    event::tuple_flags,
+    state::kind,
+};
 
 const PASS: i32 = 1;
 const SOCK_STREAM: u32 = 1;
@@ -55,10 +61,22 @@ fn connect(ctx: &SockAddrContext) {
         *state = FlowState {
             owner: bpf_get_current_pid_tgid(),
             uid: bpf_get_current_uid_gid() as u32,
-            flags: tuple_flags::OPENED,
+            flags: tuple_flags::OPENED | messages(),
             ..FlowState::EMPTY
         };
     }
+}
+
+/// A flag if this program's messages are not to be judged.
+#[inline(always)]
+fn messages() -> u8 {
+    if CONFIG.load().unread_hidden == 0 {
+        return 0;
+    }
+    let mut comm: Comm = [0; 2];
+    // SAFETY: 16 bytes, aligned to 8.
+    unsafe { task::comm_from_task(comm.as_mut_ptr().cast()) };
+    if RELIES_ON_UNREAD.contains(&comm) { tuple_flags::PACKETS_ONLY } else { 0 }
 }
 
 #[sock_ops]
@@ -79,9 +97,12 @@ fn changed<const JUDGED: bool>(ctx: &SockOpsContext) -> u32 {
     }
     match ctx.op() {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
-            let cookie = established(ctx, 0);
-            if JUDGED && cookie != 0 && !flow::is_ignored(&ends(ctx).tuple(0)) {
-                sk_msg::watch(ctx, cookie);
+            if let Some(state) = established(ctx, 0)
+                && JUDGED
+                && state.flags & tuple_flags::PACKETS_ONLY == 0
+                && !flow::is_ignored(&ends(ctx).tuple(0))
+            {
+                sk_msg::watch(ctx, state.cookie);
             }
         }
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
@@ -93,27 +114,26 @@ fn changed<const JUDGED: bool>(ctx: &SockOpsContext) -> u32 {
     1
 }
 
-/// Asks to be told of the connection's end, and notes its cookie and direction. Gives the cookie; 0 if it could not be noted.
+/// Asks to be told of the connection's end, and notes its cookie and direction. Gives its state; none if it could not be noted.
 #[inline(always)]
-fn established(ctx: &SockOpsContext, flags: u8) -> u64 {
+fn established(ctx: &SockOpsContext, flags: u8) -> Option<&FlowState> {
     let _ = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG) as i32);
     // SAFETY: the program's own context.
     let (sk, cookie) = unsafe { ((*ctx.ops).__bindgen_anon_2.sk, bpf_get_socket_cookie(ctx.as_ptr())) };
     if sk.is_null() {
-        return 0;
+        return None;
     }
     // SAFETY: the context's socket, checked above.
     let Some(state) = (unsafe { flow::state(sk, true) }) else {
         debug!(ctx, "no room for the state of connection {}", cookie);
         crate::emit::lost(LossCause::SocketNotTracked);
-        return 0;
+        return None;
     };
     // SAFETY: socket storage of a live socket.
-    unsafe {
-        (*state).cookie = cookie;
-        (*state).flags |= flags;
-    }
-    cookie
+    let state = unsafe { &mut *state };
+    state.cookie = cookie;
+    state.flags |= flags;
+    Some(state)
 }
 
 #[inline(always)]
