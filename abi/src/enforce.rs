@@ -12,6 +12,10 @@ pub const UNJUDGED: u16 = MAX_RULES as u16;
 /// Stands for a cue: no key, but a reason to show the agent what leaves on this connection. No rule has this number, and it is in no
 /// [`RuleBits`].
 pub const CUE: u16 = u16::MAX;
+/// Stand for places in HTTP/1 messages, as [`CUE`] stands for a cue: a head may begin; it does; it has ended, if one had begun.
+pub const MAYBE_HEAD: u16 = CUE - 1;
+pub const HEAD: u16 = CUE - 2;
+pub const HEAD_ENDS: u16 = CUE - 3;
 const RULE_WORDS: usize = 16;
 /// Bytes of a destination's name that count. Of a longer name the first labels do not.
 pub const HOST_BYTES: usize = 128;
@@ -80,6 +84,29 @@ fn lowest(word: u64) -> u16 {
     at
 }
 
+/// What is permitted at a place: rules, by where in a message their keys are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Permitted {
+    /// Where it is not known to be a body: a request's head, another protocol.
+    pub elsewhere: RuleBits,
+    /// In the body of a request.
+    pub in_body: RuleBits,
+}
+
+impl Permitted {
+    #[inline]
+    pub fn contains(&self, rule: u16, in_body: bool) -> bool {
+        if in_body { self.in_body.contains(rule) } else { self.elsewhere.contains(rule) }
+    }
+
+    /// Adds all of another.
+    pub fn extend(&mut self, other: &Self) {
+        self.elsewhere.extend(&other.elsewhere);
+        self.in_body.extend(&other.in_body);
+    }
+}
+
 /// A destination's name as the key of a map of longest prefixes: its bytes in lower case, last first, so that a domain is a
 /// prefix of the names below it. A whole name ends with a zero byte: what is meant for one name is not meant for those below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +115,33 @@ pub struct HostKey {
     /// Bits of `name` that count; 0 = no name is known.
     pub bits: u32,
     pub name: [u8; HOST_BYTES],
+}
+
+impl Keys {
+    /// Notes a key of this rule.
+    #[inline]
+    pub fn insert(&mut self, rule: u16, in_body: bool) {
+        if in_body {
+            self.in_body.insert(rule);
+        } else {
+            self.elsewhere.insert(rule);
+        }
+    }
+
+    /// Forgets all of them.
+    #[inline]
+    pub fn clear(&mut self) {
+        (self.elsewhere, self.in_body) = (RuleBits::default(), RuleBits::default());
+    }
+
+    /// The first rule that is `refused` and not `permitted` where its key is.
+    #[inline]
+    pub fn first_refused(&self, refused: &RuleBits, permitted: Option<&Permitted>) -> Option<u16> {
+        let elsewhere =
+            self.elsewhere.first_refused(refused, permitted.map(|permitted| &permitted.elsewhere));
+        elsewhere
+            .or_else(|| self.in_body.first_refused(refused, permitted.map(|permitted| &permitted.in_body)))
+    }
 }
 
 impl HostKey {
@@ -162,24 +216,30 @@ pub struct Gate {
     pub packets: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 2000);
+const _: () = assert!(core::mem::size_of::<Gate>() == 2016);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Keys {
-    pub rules: RuleBits,
+    /// Their rules, by where in a message they are.
+    pub elsewhere: RuleBits,
+    pub in_body: RuleBits,
     /// When the last of them was found: `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Where in the plaintext the write began that holds the first of them.
     pub offset: u64,
 }
 
-const _: () = assert!(core::mem::size_of::<Keys>() == 144);
+const _: () = assert!(core::mem::size_of::<Keys>() == 272);
 
 // SAFETY: `repr(C)`, integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for RuleBits {}
+
+// SAFETY: two of them.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Permitted {}
 
 // SAFETY: an array of bytes.
 #[cfg(feature = "user")]

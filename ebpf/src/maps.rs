@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use keymoat_abi::{
     Config, FlowState, LossCause,
-    enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, RuleBits, RuleId},
+    enforce::{Gate, HOST_BYTES, HostKey, Keys, MAX_RULES, Permitted, RuleBits, RuleId},
     scan::{Anchor, BLOCK, FILTER_WORDS, GLUE_WORDS, Half, Stream, Token},
     state::{Descriptor, DescriptorKey},
 };
@@ -125,7 +125,7 @@ pub static REFUSED: Array<RuleBits> = Array::with_max_entries(1, 0);
 
 /// Rules whose keys are permitted, by destination: see `HostKey`. Written by the agent.
 #[map]
-pub static PERMITTED: LpmTrie<[u8; HOST_BYTES], RuleBits> = LpmTrie::with_max_entries(65_536, 0);
+pub static PERMITTED: LpmTrie<[u8; HOST_BYTES], Permitted> = LpmTrie::with_max_entries(65_536, 0);
 
 /// Keys in what a TLS connection is about to send. Written by the TLS probes, taken by `message_egress`.
 #[map]

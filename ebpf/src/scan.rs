@@ -24,7 +24,8 @@ pub enum Outcome {
 
 /// Whether a key may leave. A struct and no closure: a closure's type is nothing that the kernel's BTF allows in a struct.
 pub trait Judge: Copy {
-    fn refuses(&self, rule: u16) -> bool;
+    /// `in_body`: the key is in the body of a request, for certain.
+    fn refuses(&self, rule: u16, in_body: bool) -> bool;
 }
 
 /// The kernel's own limit, which no scan comes near: [`Stream::spend`] ends it. A number that depended on the write would be one
@@ -93,7 +94,7 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     if looked & HIT != 0 {
         state.stream.cue();
         let rule = looked as u16;
-        let refused = state.judge.refuses(rule);
+        let refused = state.judge.refuses(rule, looked & IN_BODY != 0);
         if refused {
             state.end = REFUSED | u64::from(rule);
         }
@@ -111,10 +112,11 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     1
 }
 
-/// Answers of [`scan_look`] and [`scan_complete`]: with [`HIT`] comes the rule.
+/// Answers of [`scan_look`] and [`scan_complete`]: with [`HIT`] comes the rule, and [`IN_BODY`] if its key is in a body.
 const MORE: u64 = 0;
 const STARVED: u64 = 1;
 const HIT: u64 = 1 << 16;
+const IN_BODY: u64 = 1 << 17;
 
 /// Looks at what a stream has taken. A global function: the verifier looks at it once and by itself, whoever calls it from
 /// wherever (Linux 5.6; with a pointer, 5.13). Kernels before 6.4, above all, do not get through it otherwise.
@@ -127,8 +129,14 @@ pub extern "C" fn scan_look(stream: *mut Stream) -> u64 {
     match stream.look(&rules) {
         Step::More => MORE,
         Step::Starved => STARVED,
-        Step::Hit(rule) => HIT | u64::from(rule),
+        Step::Hit(rule) => hit(stream, rule),
     }
+}
+
+#[inline(always)]
+fn hit(stream: &Stream, rule: u16) -> u64 {
+    let place = if stream.is_in_body() { IN_BODY } else { 0 };
+    HIT | place | u64::from(rule)
 }
 
 /// The rule of the match in this slot if it is complete when nothing follows.
@@ -139,7 +147,7 @@ pub extern "C" fn scan_complete(stream: *mut Stream, slot: u64) -> u64 {
     let Some(stream) = (unsafe { stream.as_mut() }) else { return MORE };
     let Some(rules) = Rules::of(stream.half()) else { return MORE };
     match stream.flow().complete(&rules, slot as usize) {
-        Some(rule) => HIT | u64::from(rule),
+        Some(rule) => hit(stream, rule),
         None => MORE,
     }
 }
@@ -149,7 +157,7 @@ pub extern "C" fn scan_complete(stream: *mut Stream, slot: u64) -> u64 {
 fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
     for slot in 0..SLOTS {
         let complete = scan_complete(&raw mut *state.stream, slot as u64);
-        if complete & HIT != 0 && state.judge.refuses(complete as u16) {
+        if complete & HIT != 0 && state.judge.refuses(complete as u16, complete & IN_BODY != 0) {
             return REFUSED | complete & 0xffff;
         }
     }

@@ -129,6 +129,12 @@ impl Http2 {
         }
     }
 
+    /// Is the next byte one of a block of header fields?
+    #[inline]
+    pub fn is_in_fields(&self) -> bool {
+        self.mode == mode::FIELDS
+    }
+
     /// So many of the bytes that [`Http2::want`] named were handed on, or left out.
     #[inline]
     pub fn passed(&mut self, count: u32) {

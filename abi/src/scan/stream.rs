@@ -2,6 +2,7 @@
 
 use super::flow::{CHUNK, Flow};
 use super::{Header, Step, Tables, step};
+use crate::enforce::{HEAD, HEAD_ENDS, MAYBE_HEAD};
 use crate::http2::{Http2, PREFACE, Want};
 
 /// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte, coded fields of HTTP/2 up
@@ -16,6 +17,14 @@ mod protocol {
     /// Looked at as they are.
     pub const PLAIN: u8 = 1;
     pub const HTTP2: u8 = 2;
+}
+
+/// Where in a message a connection is: values of `Stream::body`, beside places.
+mod place {
+    /// It may be anywhere.
+    pub const UNKNOWN: u64 = 0;
+    /// In the head of a request. No place is as far.
+    pub const HEAD: u64 = u64::MAX;
 }
 
 /// The bytes of one write.
@@ -38,6 +47,8 @@ pub struct Stream {
     taken: u64,
     /// Not 0: nothing was written before this write.
     anew: u64,
+    /// Where the body of a request begins that is being written, in the flow's bytes; or [`place::UNKNOWN`] or [`place::HEAD`].
+    body: u64,
     /// Steps that the scan of this write may still take.
     steps: u32,
     /// Of the tables that it is scanned by.
@@ -53,7 +64,7 @@ pub struct Stream {
     half: u8,
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 920);
+const _: () = assert!(core::mem::size_of::<Stream>() == 928);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -65,6 +76,7 @@ impl Stream {
         len: 0,
         taken: 0,
         anew: 0,
+        body: place::UNKNOWN,
         steps: 0,
         generation: 0,
         http2: Http2::NEW,
@@ -85,6 +97,7 @@ impl Stream {
     pub fn restart(&mut self) {
         self.flow.restart(0);
         (self.http2, self.protocol, self.cued) = (Http2::NEW, protocol::NEW, 0);
+        self.body = place::UNKNOWN;
     }
 
     /// Which half of the maps holds the tables.
@@ -108,7 +121,9 @@ impl Stream {
     /// The whole write was looked at. If it ends in the midst of what may become a key, the agent has to see where that begins.
     #[inline]
     pub fn end(&mut self, header: &Header) {
-        if self.flow.is_midway(header) {
+        // The end of a head is the whole of a literal.
+        let head_ends = self.flow.looked_at() == self.body;
+        if !head_ends && self.flow.is_midway(header) {
             self.cue();
         }
     }
@@ -146,6 +161,7 @@ impl Stream {
         }
         if !self.flow.belongs_to(self.generation) {
             self.flow.restart(self.generation);
+            self.body = place::UNKNOWN;
         }
         if self.protocol == protocol::NEW && self.len > 0 {
             self.protocol = if self.is_http2(source) { protocol::HTTP2 } else { protocol::PLAIN };
@@ -193,7 +209,30 @@ impl Stream {
     #[inline]
     pub fn look(&mut self, tables: &impl Tables) -> Step {
         let last = self.is_taken();
-        step(&mut self.flow, tables, last)
+        match step(&mut self.flow, tables, last) {
+            Step::Hit(rule) if self.is_place(rule) => Step::More,
+            other => other,
+        }
+    }
+
+    /// Notes where in a message the bytes are, if that is what was told.
+    #[inline]
+    fn is_place(&mut self, rule: u16) -> bool {
+        match rule {
+            MAYBE_HEAD => self.body = place::UNKNOWN,
+            HEAD => self.body = place::HEAD,
+            HEAD_ENDS if self.body == place::HEAD => self.body = self.flow.looked_at(),
+            HEAD_ENDS => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// Is the key that was told of last in the body of a request? Only where that is certain. It ended with the byte before the last one
+    /// that was looked at.
+    #[inline]
+    pub fn is_in_body(&self) -> bool {
+        self.body != place::UNKNOWN && self.flow.looked_at().saturating_sub(1) > self.body
     }
 
     /// Takes the next bytes of the write. False if there are none, or they cannot be read.
@@ -208,6 +247,9 @@ impl Stream {
         }
         match self.http2.want() {
             Want::Pass(some) => {
+                if self.body == place::UNKNOWN || self.body == place::HEAD {
+                    self.body = self.flow.given();
+                }
                 let before = self.taken;
                 let read = self.pass(source, left.min(some.into()));
                 self.http2.passed(self.taken.wrapping_sub(before) as u32);
@@ -285,6 +327,9 @@ impl Stream {
         };
         self.taken = self.taken.wrapping_add(1);
         let out = self.http2.push(byte);
+        if self.http2.is_in_fields() {
+            self.body = place::HEAD;
+        }
         let [first, second] = out.bytes;
         if out.len > 0 {
             self.put(first);

@@ -4,7 +4,7 @@ use crate::kernel::numbers::Numbers;
 use crate::loader::LoadError;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, LpmTrie, MapData, MapError};
-use keymoat_abi::enforce::{HOST_BYTES, HostKey, RuleBits, UNJUDGED};
+use keymoat_abi::enforce::{HOST_BYTES, HostKey, Permitted, RuleBits, UNJUDGED};
 use keymoat_detect::policy::Permits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ type Name = [u8; HOST_BYTES];
 /// The maps, and what was written there.
 pub struct Verdicts {
     refused: Array<MapData, RuleBits>,
-    permitted: LpmTrie<MapData, Name, RuleBits>,
-    written: BTreeMap<(u32, Name), RuleBits>,
+    permitted: LpmTrie<MapData, Name, Permitted>,
+    written: BTreeMap<(u32, Name), Permitted>,
     numbers: Arc<Numbers>,
     strict: bool,
 }
@@ -25,11 +25,11 @@ impl Verdicts {
     /// [`LoadError::Map`] when what an agent before this one wrote cannot be read.
     pub fn new(
         refused: Array<MapData, RuleBits>,
-        permitted: LpmTrie<MapData, Name, RuleBits>,
+        permitted: LpmTrie<MapData, Name, Permitted>,
         numbers: Arc<Numbers>,
         strict: bool,
     ) -> Result<Self, LoadError> {
-        let entry = |entry: Result<(Key<Name>, RuleBits), MapError>| {
+        let entry = |entry: Result<(Key<Name>, Permitted), MapError>| {
             entry.map(|(key, rules)| ((key.prefix_len(), key.data()), rules))
         };
         let written = permitted.iter().map(entry).collect::<Result<_, _>>();
@@ -47,7 +47,7 @@ impl Verdicts {
     /// # Errors
     /// [`LoadError::Map`] when the kernel refuses a value.
     pub fn apply(&mut self, permits: &Permits) -> Result<(), LoadError> {
-        let wanted = places(&permits.hosts, &self.numbers);
+        let wanted = places(permits, &self.numbers);
         let failed = |error: MapError| LoadError::Map { name: "PERMITTED", error };
         for (&(bits, name), rules) in &wanted {
             if self.written.get(&(bits, name)) != Some(rules) {
@@ -74,19 +74,25 @@ fn bits(rules: &BTreeSet<usize>, numbers: &Numbers) -> RuleBits {
 
 /// By place: the rules permitted there. The map gives the longest place that a name lies in, so a place has all that the places
 /// around it have.
-fn places(hosts: &BTreeMap<String, BTreeSet<usize>>, numbers: &Numbers) -> BTreeMap<(u32, Name), RuleBits> {
-    let mut own: BTreeMap<(u32, Name), RuleBits> = BTreeMap::new();
-    for (pattern, rules) in hosts {
+fn places(permits: &Permits, numbers: &Numbers) -> BTreeMap<(u32, Name), Permitted> {
+    let mut own: BTreeMap<(u32, Name), Permitted> = BTreeMap::new();
+    let mut add = |pattern: &str, permitted: Permitted| {
         let key = place(pattern);
-        own.entry((key.bits, key.name)).or_default().extend(&bits(rules, numbers));
+        own.entry((key.bits, key.name)).or_default().extend(&permitted);
+    };
+    for (pattern, rules) in &permits.hosts {
+        add(pattern, Permitted { elsewhere: bits(rules, numbers), ..Permitted::default() });
+    }
+    for (pattern, rules) in &permits.in_bodies {
+        add(pattern, Permitted { in_body: bits(rules, numbers), ..Permitted::default() });
     }
     let within = |inner: &(u32, Name), outer: &(u32, Name)| {
         let bytes = (outer.0 / 8) as usize;
         outer.0 < inner.0 && inner.1.get(..bytes) == outer.1.get(..bytes)
     };
-    let with_outer = |(inner, rules): (&(u32, Name), &RuleBits)| {
-        let mut all = *rules;
-        own.iter().filter(|(outer, _)| within(inner, outer)).for_each(|(_, rules)| all.extend(rules));
+    let with_outer = |(inner, permitted): (&(u32, Name), &Permitted)| {
+        let mut all = *permitted;
+        own.iter().filter(|(outer, _)| within(inner, outer)).for_each(|(_, permitted)| all.extend(permitted));
         (*inner, all)
     };
     own.iter().map(with_outer).collect()
@@ -112,7 +118,8 @@ mod tests {
     /// As the kernel looks it up.
     fn permitted(hosts: &[(&str, &[usize])], name: &str) -> Vec<u16> {
         let hosts = hosts.iter().map(|(host, list)| ((*host).to_owned(), rules(list))).collect();
-        let places = places(&hosts, &Numbers::by_place(8));
+        let permits = Permits { hosts, ..Permits::default() };
+        let places = places(&permits, &Numbers::by_place(8));
         let name = HostKey::of(name);
         let fits = |(bits, place): &&(u32, Name)| {
             let bytes = (*bits / 8) as usize;
@@ -120,7 +127,7 @@ mod tests {
         };
         let longest = places.keys().filter(fits).max_by_key(|(bits, _)| *bits);
         let found = longest.map(|place| places[place]).unwrap_or_default();
-        (0..1024).filter(|rule| found.contains(*rule)).collect()
+        (0..1024).filter(|rule| found.contains(*rule, false)).collect()
     }
 
     #[test]
@@ -133,6 +140,19 @@ mod tests {
         assert_eq!(permitted(hosts, "example.com"), [] as [u16; 0]);
         assert_eq!(permitted(hosts, "api.example.com.evil.test"), [] as [u16; 0]);
         assert_eq!(permitted(hosts, "notexample.com"), [] as [u16; 0]);
+    }
+
+    #[test]
+    fn what_is_permitted_in_bodies_is_kept_apart() {
+        let permits = Permits {
+            hosts: BTreeMap::from([("*.example.com".to_owned(), rules(&[1, 2]))]),
+            in_bodies: BTreeMap::from([("*.example.com".to_owned(), rules(&[2]))]),
+            ..Permits::default()
+        };
+        let places = places(&permits, &Numbers::by_place(8));
+        let [permitted] = places.values().copied().collect::<Vec<_>>()[..] else { panic!("one place") };
+        let of = |in_body| (0..8).filter(|rule| permitted.contains(*rule, in_body)).collect::<Vec<_>>();
+        assert_eq!((of(false), of(true)), (vec![1, 2], vec![2]));
     }
 
     #[test]

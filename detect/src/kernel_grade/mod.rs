@@ -10,13 +10,15 @@
 //!   With all rules together it may find less, since of overlapping matches one wins there; here each is told.
 //! - **A key may be told sooner, or again.** The first end with a boundary after it counts, the engine takes the longest.
 //!
-//! What only userspace can find it is told of by [`cues`], which the matcher tells as it tells keys, under a number of their own.
+//! What only userspace can find it is told of by [`cues`], which the matcher tells as it tells keys, under a number of their own; and so are the
+//! [`places`] of a message.
 //!
 //! One thing is given up: a flow follows [`SLOTS`] matches in the making at once. Text made to open more leaves some unseen,
 //! and the flow says so ([`keymoat_abi::scan::Flow::crowded`]).
 
 mod cues;
 mod literals;
+mod places;
 mod scan;
 mod tables;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub use tables::RuleTables;
 
 use crate::pattern::boundary::ByteSet;
 use crate::rules::{Rule, RuleSet};
+use keymoat_abi::enforce::CUE;
 use keymoat_abi::scan::{Anchor, DEAD, HIT, MAX_BACK, NO_ANCHOR, SHORTEST, SLOTS};
 use literals::Literals;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -101,6 +104,8 @@ impl KernelRules {
         };
         let grades: Vec<Grade> = rules.rules().iter().enumerate().map(&mut grade).collect();
         let cued = add_cues(rules, &grades, &mut builder, &mut literals).is_some();
+        // Without room for them, all keys count as outside of bodies.
+        let _ = places::add(&mut builder, &mut literals);
         let generation = NEXT_GENERATION.fetch_add(1, Ordering::Relaxed).max(1);
         KernelRules { tables: builder.finish(generation, &literals), grades, cued }
     }
@@ -166,13 +171,24 @@ fn add_cues(rules: &RuleSet, grades: &[Grade], builder: &mut Builder, literals: 
     if cues.iter().any(|cue| cue.len() < SHORTEST) {
         return None;
     }
-    literals.check(cues.iter().map(Vec::as_slice)).ok()?;
-    let left = builder.glue(ByteSet::default()).ok()?;
-    let token = builder.cue().ok()?;
-    for cue in &cues {
-        literals.add(cue, Anchor { token, row: HIT, left, least: 0, most: 0, next: NO_ANCHOR });
+    add_told(CUE, cues.iter().map(Vec::as_slice), builder, literals).ok()
+}
+
+/// Adds literals that are told of as such, under this number. All of them or, when there is no room, none.
+fn add_told<'a>(
+    number: u16,
+    told: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+    builder: &mut Builder,
+    literals: &mut Literals,
+) -> Result<(), Obstacle> {
+    let told = told.into_iter();
+    literals.check(told.clone())?;
+    let left = builder.glue(ByteSet::default())?;
+    let token = builder.told(number)?;
+    for literal in told {
+        literals.add(literal, Anchor { token, row: HIT, left, least: 0, most: 0, next: NO_ANCHOR });
     }
-    Some(())
+    Ok(())
 }
 
 fn text(literal: &[u8]) -> String {

@@ -2,7 +2,7 @@
 
 use super::KernelRules;
 use crate::rules::RuleSet;
-use keymoat_abi::enforce::CUE;
+use keymoat_abi::enforce::{CUE, UNJUDGED};
 use keymoat_abi::scan::{Flow, SLOTS, Source, Step, Stream, step};
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ impl KernelRules {
         loop {
             match step(flow, &self.tables, rest.is_empty()) {
                 Step::More => {}
-                Step::Hit(CUE) => {}
+                Step::Hit(told) if told > UNJUDGED => {}
                 Step::Hit(rule) => found(rule, flow.looked_at()),
                 Step::Starved if rest.is_empty() => return,
                 Step::Starved => {
@@ -29,8 +29,9 @@ impl KernelRules {
         }
     }
 
-    /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it.
-    pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16)) {
+    /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it. `found` is also told
+    /// whether the key is in the body of a request, for certain.
+    pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16, bool)) {
         let (source, len) = (Slice(bytes), bytes.len() as u64);
         stream.begin(len, self.tables.header.generation, 0);
         stream.open(&source);
@@ -38,7 +39,7 @@ impl KernelRules {
             match stream.look(&self.tables) {
                 Step::More => {}
                 Step::Hit(CUE) => {}
-                Step::Hit(rule) => found(rule),
+                Step::Hit(rule) => found(rule, stream.is_in_body()),
                 Step::Starved if stream.refill(&source) => {}
                 Step::Starved => return,
             }

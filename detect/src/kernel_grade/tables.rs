@@ -4,7 +4,6 @@ use super::Obstacle;
 use super::literals::Literals;
 use super::token::Automaton;
 use crate::pattern::boundary::ByteSet;
-use keymoat_abi::enforce::CUE;
 use keymoat_abi::scan::{Anchor, GLUE_WORDS, Header, Tables, Token};
 use std::collections::HashMap;
 
@@ -146,10 +145,10 @@ impl Builder {
         Ok(number)
     }
 
-    /// The number of the token of all cues, which says nothing but that its literal has ended.
-    pub(super) fn cue(&mut self) -> Result<u16, Obstacle> {
+    /// The number of a token that says nothing but that a literal told of under `rule` has ended.
+    pub(super) fn told(&mut self, rule: u16) -> Result<u16, Obstacle> {
         let number = u16::try_from(self.tokens.len()).map_err(|_| Obstacle::TablesFull)?;
-        self.tokens.push(Token { rule: CUE, ..Token::default() });
+        self.tokens.push(Token { rule, ..Token::default() });
         Ok(number)
     }
 

@@ -1,11 +1,12 @@
 //! The policy as far as it can be said before a message is taken apart: which rules' keys are refused, and where they may go
 //! all the same. This is what the kernel decides by, inside the write.
 //!
-//! It knows a key's rule and the name of the host, and neither the place in the message nor the whole of the sender. So a key
-//! that goes home passes wherever in a request it is, and is judged as [`super::judge`] does when it has left.
+//! It knows a key's rule, the name of the host, and whether the key is in the body of a request, and no more of the place in the message
+//! nor the whole of the sender. So a key that goes home passes in any field of a request's head, and is judged as [`super::judge`]
+//! does when it has left.
 
 use super::{Action, Entry, Policy};
-use crate::rules::{Rule, RuleSet, Severity};
+use crate::rules::{Rule, RuleSet, Severity, is_usual};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +18,10 @@ pub const REFUSED_FROM: Severity = Severity::High;
 pub struct Permits {
     /// Rules whose keys are refused wherever they are not permitted.
     pub refused: BTreeSet<usize>,
-    /// By host pattern (`docs/rules.md`, `home`): rules whose keys may go there over TLS.
+    /// By host pattern (`docs/rules.md`, `home`): rules whose keys may go there over TLS, but not in the body of a request.
     pub hosts: BTreeMap<String, BTreeSet<usize>>,
+    /// The same, in the body of a request.
+    pub in_bodies: BTreeMap<String, BTreeSet<usize>>,
     /// Rules whose keys the user's policy lets pass everywhere.
     pub released: BTreeSet<usize>,
     /// Entries of the user's policy that rest on more than a rule and a host: nothing is refused or let pass because of them.
@@ -51,7 +54,7 @@ impl Policy {
                     break;
                 }
                 (Reach::Hosts(hosts), Action::Allow | Action::Ignore | Action::Observe) => {
-                    permits.at(hosts, number);
+                    permits.at(hosts, number, true);
                 }
                 (Reach::Hosts(_), Action::Block) | (Reach::Beyond, _) => {
                     permits.beyond.insert(entry.name.clone());
@@ -62,8 +65,10 @@ impl Policy {
             permits.refused.insert(number);
         }
         if home {
-            permits.at(rule.home.iter().map(String::as_str), number);
-            permits.at(self.home.get(&rule.id).into_iter().flat_map(|hosts| hosts.patterns()), number);
+            let in_bodies = is_usual(rule, "body");
+            permits.at(rule.home.iter().map(String::as_str), number, in_bodies);
+            let named = self.home.get(&rule.id).into_iter().flat_map(|hosts| hosts.patterns());
+            permits.at(named, number, in_bodies);
         }
     }
 }
@@ -73,16 +78,24 @@ impl Permits {
     #[must_use]
     pub fn broadened(&self, told_together: &[BTreeSet<usize>]) -> Self {
         let with = |rule: &usize| told_together.get(*rule).into_iter().flatten().copied().chain([*rule]);
-        let hosts =
-            self.hosts.iter().map(|(host, rules)| (host.clone(), rules.iter().flat_map(with).collect()));
+        let all = |hosts: &BTreeMap<String, BTreeSet<usize>>| {
+            let with = |(host, rules): (&String, &BTreeSet<usize>)| {
+                (host.clone(), rules.iter().flat_map(with).collect())
+            };
+            hosts.iter().map(with).collect()
+        };
+        let (hosts, in_bodies) = (all(&self.hosts), all(&self.in_bodies));
         let released: BTreeSet<usize> = self.released.iter().flat_map(with).collect();
         let refused = self.refused.difference(&released).copied().collect();
-        Self { refused, hosts: hosts.collect(), released, beyond: self.beyond.clone() }
+        Self { refused, hosts, in_bodies, released, beyond: self.beyond.clone() }
     }
 
-    fn at<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>, rule: usize) {
+    fn at<'a>(&mut self, patterns: impl IntoIterator<Item = &'a str>, rule: usize, in_bodies: bool) {
         for pattern in patterns {
             self.hosts.entry(pattern.to_owned()).or_default().insert(rule);
+            if in_bodies {
+                self.in_bodies.entry(pattern.to_owned()).or_default().insert(rule);
+            }
         }
     }
 }
@@ -139,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn at_home_a_body_is_permitted_only_to_keys_that_travel_in_bodies() {
+        let (rules, permits) =
+            permits("[home]\nanthropic-api-key = ['a.test']\nslack-bot-token = ['a.test']\n");
+        let (anthropic, slack) = (number(&rules, "anthropic-api-key"), number(&rules, "slack-bot-token"));
+        assert!(!permits.in_bodies["*.anthropic.com"].contains(&anthropic));
+        assert!(permits.in_bodies["slack.com"].contains(&slack));
+        assert_eq!(permits.hosts["a.test"], BTreeSet::from([anthropic, slack]));
+        assert_eq!(permits.in_bodies["a.test"], BTreeSet::from([slack]));
+    }
+
+    #[test]
     fn an_entry_of_rules_and_hosts_permits() {
         let (rules, permits) = permits(
             "[[entry]]\nname = 'a'\naction = 'allow'\nrule = { ids = ['anthropic-api-key'] }\n\
@@ -146,6 +170,7 @@ mod tests {
         );
         let anthropic = number(&rules, "anthropic-api-key");
         assert_eq!(permits.hosts["hook.example.com"], BTreeSet::from([anthropic]));
+        assert_eq!(permits.in_bodies["hook.example.com"], BTreeSet::from([anthropic]));
         assert!(permits.refused.contains(&anthropic));
     }
 

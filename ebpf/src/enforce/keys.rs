@@ -20,7 +20,7 @@ use aya_ebpf::programs::ProbeContext;
 use core::mem::size_of;
 use keymoat_abi::{
     LossCause,
-    enforce::{HostKey, RuleBits, UNJUDGED},
+    enforce::{HostKey, Permitted, UNJUDGED},
     scan::Stream,
 };
 
@@ -33,7 +33,7 @@ pub struct Everywhere;
 
 impl Judge for Everywhere {
     #[inline(always)]
-    fn refuses(&self, rule: u16) -> bool {
+    fn refuses(&self, rule: u16, _in_body: bool) -> bool {
         REFUSED.get(0).is_some_and(|refused| refused.contains(rule))
     }
 }
@@ -47,9 +47,9 @@ struct Note {
 
 impl Judge for Note {
     #[inline(always)]
-    fn refuses(&self, rule: u16) -> bool {
+    fn refuses(&self, rule: u16, in_body: bool) -> bool {
         if REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
-            note(ContextKey { tgid: self.tgid, context: self.context }, rule);
+            note(ContextKey { tgid: self.tgid, context: self.context }, rule, in_body);
         }
         false
     }
@@ -101,7 +101,7 @@ pub fn find(tgid: u64, context: u64, sent: u64, buffer: u64, len: u64) -> Found 
 #[inline(always)]
 fn unjudged(tgid: u64, context: u64) {
     emit::lost(LossCause::NotJudged);
-    Note { tgid, context }.refuses(UNJUDGED);
+    Note { tgid, context }.refuses(UNJUDGED, false);
 }
 
 /// Refuses what is not permitted where the connection goes. Where that is not known, and where a key is permitted, the socket has
@@ -114,18 +114,18 @@ struct AtItsHost {
 
 impl Judge for AtItsHost {
     #[inline(always)]
-    fn refuses(&self, rule: u16) -> bool {
+    fn refuses(&self, rule: u16, in_body: bool) -> bool {
         if !REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
             return false;
         }
         let key = ContextKey { tgid: self.tgid, context: self.context };
         if let Some(host) = HOSTS.get_ptr(&marks::known(&key).cookie)
             // SAFETY: a value in the map, written before any plaintext of its connection.
-            && !permitted(unsafe { &*host }).is_some_and(|rules| rules.contains(rule))
+            && !permitted(unsafe { &*host }).is_some_and(|permitted| permitted.contains(rule, in_body))
         {
             return true;
         }
-        note(key, rule);
+        note(key, rule, in_body);
         false
     }
 }
@@ -141,7 +141,7 @@ pub struct Stopped {
 /// Looks for keys as [`find`] does; stops the call that would send one where it may not go.
 ///
 /// What was stopped never happened, so the scan is put back to where it was: the next write is then looked at as the receiver
-/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (920 bytes for each write): to take it
+/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (928 bytes for each write): to take it
 /// back in part would need to know what the scan changed.
 #[inline(always)]
 pub fn stop<R: Rung>(
@@ -169,7 +169,7 @@ pub fn stop<R: Rung>(
             return Found { stopped: Some(Stopped { rule, within }), shown: true };
         }
         // Then the socket does.
-        Outcome::Refused { rule, .. } => note(key, rule),
+        Outcome::Refused { rule, .. } => note(key, rule, flow.is_in_body()),
     }
     Found::passed(flow)
 }
@@ -219,7 +219,7 @@ fn of<K>(scans: &LruHashMap<K, Stream>, key: &K) -> Option<*mut Stream> {
 }
 
 #[inline(always)]
-fn note(key: ContextKey, rule: u16) {
+fn note(key: ContextKey, rule: u16, in_body: bool) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     if KEYS.get_ptr(&key).is_none() {
@@ -233,10 +233,10 @@ fn note(key: ContextKey, rule: u16) {
     // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
     let keys = unsafe { &mut *keys };
     if keys.time_ns.wrapping_add(LIFETIME_NS) < now {
-        keys.rules = RuleBits::default();
+        keys.clear();
         keys.offset = marks::known(&key).sent;
     }
-    keys.rules.insert(rule);
+    keys.insert(rule, in_body);
     keys.time_ns = now;
 }
 
@@ -265,7 +265,7 @@ pub fn take(tgid: u64, context: u64, host: &HostKey) -> Option<Refused> {
     // SAFETY: a value in the map, no arguments.
     let (keys, now) = unsafe { (&mut *keys, bpf_ktime_get_ns()) };
     let fresh = keys.time_ns.wrapping_add(LIFETIME_NS) >= now;
-    let rule = if fresh { keys.rules.first_refused(REFUSED.get(0)?, permitted(host)) } else { None };
+    let rule = if fresh { keys.first_refused(REFUSED.get(0)?, permitted(host)) } else { None };
     let offset = keys.offset;
     let _ = KEYS.remove(&key);
     Some(Refused { rule: rule?, offset })
@@ -273,11 +273,11 @@ pub fn take(tgid: u64, context: u64, host: &HostKey) -> Option<Refused> {
 
 /// The rules whose keys are at home at this place.
 #[inline(always)]
-fn permitted(host: &HostKey) -> Option<&'static RuleBits> {
+fn permitted(host: &HostKey) -> Option<&'static Permitted> {
     if host.bits == 0 {
         return None;
     }
     let map = core::ptr::from_ref(&PERMITTED).cast_mut().cast();
     // SAFETY: a `HostKey` is laid out as the map's key is: the number of bits, then the bytes.
-    unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(host).cast()).cast::<RuleBits>().as_ref() }
+    unsafe { bpf_map_lookup_elem(map, core::ptr::from_ref(host).cast()).cast::<Permitted>().as_ref() }
 }

@@ -64,6 +64,36 @@ fn a_key_on_its_usual_way_home_passes() {
     agent.expect_once(&wanted, &key);
 }
 
+/// In the head it belongs there, in the prompt it does not; also where both are on one connection that was used before.
+fn only_the_prompt_is_refused(server: fn() -> Server, protocol: &str) {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, own, pasted) = (server(), FakeKey::anthropic(), FakeKey::anthropic());
+    let prompt = |key: &FakeKey| {
+        let clean = json(None).into_iter().chain(header("x-api-key: ", Some(&own)));
+        let first = curl_at(pki::ANTHROPIC, "https", &server, "/v1/messages").args([protocol]).args(clean);
+        let url = format!("https://{}:{}/v1/messages", pki::ANTHROPIC, server.port);
+        let again = ["--next", "-sS", protocol, "--cacert", &authority(), "--resolve"].map(str::to_owned);
+        let at = format!("{}:{}:{}", pki::ANTHROPIC, server.port, server.address().ip());
+        first.args(again).args([at, url]).args(header("x-api-key: ", Some(&own))).args(json(Some(key)))
+    };
+    let client = Client::start(prompt(&pasted).command).end();
+    assert_eq!(client.stdout.lines().next(), Some("ok"), "{}", client.stderr);
+    assert!(!client.status.success());
+    agent.expect(&Expect::key(&pasted).action("blocked").pid(client.pid).host(pki::ANTHROPIC, "sni"));
+    agent.expect(&Expect::key(&own).action("allowed").pid(client.pid).location("header:x-api-key"));
+    server.assert_never(pasted.reveal().as_bytes());
+}
+
+#[test]
+fn a_key_in_a_prompt_to_its_own_vendor_is_refused() {
+    only_the_prompt_is_refused(Server::https, "--http1.1");
+}
+
+#[test]
+fn and_over_http2() {
+    only_the_prompt_is_refused(Server::http2, "--http2");
+}
+
 #[test]
 fn a_key_of_another_vendor_is_refused_there() {
     let agent = Agent::shared_as(&Options::blocking());

@@ -8,7 +8,7 @@ const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 
-static RULES: LazyLock<(RuleSet, KernelRules)> = LazyLock::new(|| {
+pub(super) static RULES: LazyLock<(RuleSet, KernelRules)> = LazyLock::new(|| {
     let rules = RuleSet::builtin().unwrap();
     let kernel = KernelRules::compile(&rules);
     (rules, kernel)
@@ -18,7 +18,7 @@ static RULES: LazyLock<(RuleSet, KernelRules)> = LazyLock::new(|| {
 fn told<'a>(writes: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<u16> {
     let (mut side, mut told) = (Side::NEW, BTreeSet::new());
     for write in writes {
-        RULES.1.write_stream(&mut side, write, &mut |rule| {
+        RULES.1.write_stream(&mut side, write, &mut |rule, _| {
             told.insert(rule);
         });
         told.extend(RULES.1.complete(side.flow()));
@@ -26,7 +26,7 @@ fn told<'a>(writes: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<u16> {
     told
 }
 
-fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
+pub(super) fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
     let graded = RULES.0.rules().iter().zip(RULES.1.grades()).zip(0..);
     graded
         .filter(|((rule, grade), _)| rule.on && **grade == Grade::Kernel)
@@ -34,7 +34,7 @@ fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
 }
 
 /// Positives that can be the value of a field.
-fn values(rule: &Rule) -> impl Iterator<Item = &str> {
+pub(super) fn values(rule: &Rule) -> impl Iterator<Item = &str> {
     rule.positives
         .iter()
         .map(String::as_str)
@@ -159,18 +159,18 @@ proptest! {
         let bytes = [client(), noise.clone(), key.as_bytes().to_vec(), noise].concat();
         let whole: BTreeSet<u16> = {
             let (mut side, mut found) = (Side::NEW, BTreeSet::new());
-            RULES.1.write_stream(&mut side, &bytes, &mut |rule| { found.insert(rule); });
+            RULES.1.write_stream(&mut side, &bytes, &mut |rule, _| { found.insert(rule); });
             found
         };
         let (mut side, mut found) = (Side::NEW, BTreeSet::new());
         let (first, mut rest) = bytes.split_at(24);
-        RULES.1.write_stream(&mut side, first, &mut |rule| { found.insert(rule); });
+        RULES.1.write_stream(&mut side, first, &mut |rule, _| { found.insert(rule); });
         for cut in cuts {
             let (write, left) = rest.split_at(cut.min(rest.len()));
-            RULES.1.write_stream(&mut side, write, &mut |rule| { found.insert(rule); });
+            RULES.1.write_stream(&mut side, write, &mut |rule, _| { found.insert(rule); });
             rest = left;
         }
-        RULES.1.write_stream(&mut side, rest, &mut |rule| { found.insert(rule); });
+        RULES.1.write_stream(&mut side, rest, &mut |rule, _| { found.insert(rule); });
         prop_assert_eq!(whole, found);
     }
 
@@ -197,7 +197,7 @@ fn a_new_connection_at_the_place_of_an_old_one_begins_anew() {
         let (mut side, mut told) = (Side::NEW, BTreeSet::new());
         for (sent, write) in [(0, old.as_slice()), (sent, new.as_bytes())] {
             side.comes_after(sent);
-            RULES.1.write_stream(&mut side, write, &mut |rule| {
+            RULES.1.write_stream(&mut side, write, &mut |rule, _| {
                 told.insert(rule);
             });
         }

@@ -1,6 +1,7 @@
 //! The kernel's matcher beside the full engine.
 
 mod http2;
+mod places;
 mod properties;
 
 use super::*;

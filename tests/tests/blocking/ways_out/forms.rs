@@ -11,7 +11,6 @@ const ENCODED: &str = "the kernel does not undo it; the agent does, and says so 
     rotate the key";
 const NO_PROBE: &str = "there is no function to probe; the process is reported as `unseen-tls`. To do: a program that uses a \
     TLS library that `keymoat doctor` names, or `--strict`";
-const HOME: &str = "the name says that it goes home, and the kernel does not know a body from a header. To do: rotate the key";
 
 type Make = fn(&Server, Option<&FakeKey>) -> Invocation;
 
@@ -81,13 +80,9 @@ fn protocols() -> Vec<Way> {
         refused("HTTP/2 body, TLS", Server::http2, |server, key| {
             curl_http2(server, "/v1/messages").args(json(key)).done()
         }),
-        way(
-            "home, in a prompt",
-            Server::https,
-            |server, key| curl_at(pki::ANTHROPIC, "https", server, "/v1/messages").args(json(key)).done(),
-            Arrives::Key,
-            Expected::Otherwise(Outcome::Late, HOME),
-        ),
+        refused("home, in a prompt", Server::https, |server, key| {
+            curl_at(pki::ANTHROPIC, "https", server, "/v1/messages").args(json(key)).done()
+        }),
     ]
 }
 
