@@ -94,7 +94,8 @@ impl Check {
 
             let began = Instant::now();
             let keys = &mut self.keys;
-            let mut count = |rule: u16, _in_body: bool| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
+            let mut count =
+                |rule: u16, _in_body: bool| keys.get_mut(usize::from(rule)).into_iter().for_each(|n| *n += 1);
             self.rules.write_stream(&mut self.flow, black_box(text), &mut count);
             here = here.min(began.elapsed().as_secs_f64() * 1e9);
             self.rules.complete(self.flow.flow()).for_each(|rule| count(rule, false));
