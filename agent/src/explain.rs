@@ -29,12 +29,13 @@ impl Story<'_> {
             Action::Observed | Action::Allowed | Action::Late => "left this machine",
         };
         let mut text = format!("{article} {name} {what} {place} to {to} ({comm}, pid {pid}).");
-        let allowed = self.action == Action::Allowed;
+        let fine = self.action == Action::Allowed || self.is_in_its_place();
         let category = meaning(verdict.reason, verdict.category);
         let late = (self.action == Action::Late).then_some("It was found only when it had left.");
         let killed = self.killed.then_some("The process was killed for it (`--enforcement signal`).");
-        let parts = [killed, late, Some(why(verdict.reason)), category.filter(|_| !allowed)];
-        let explanation = (!allowed && !rule.explanation.is_empty()).then_some(rule.explanation.as_str());
+        let why = if self.is_in_its_place() { IN_ITS_PLACE } else { why(verdict.reason) };
+        let parts = [killed, late, Some(why), category.filter(|_| !fine)];
+        let explanation = (!fine && !rule.explanation.is_empty()).then_some(rule.explanation.as_str());
         for part in parts.into_iter().chain([explanation]).flatten() {
             text.push(' ');
             text.push_str(part);
@@ -55,6 +56,11 @@ impl Story<'_> {
 }
 
 impl Story<'_> {
+    /// Is it stopped only because it is in a write with something else that was refused? Nothing is wrong with this key.
+    pub fn is_in_its_place(&self) -> bool {
+        self.action == Action::Blocked && self.verdict.reason == Reason::Usual && self.verdict.by.is_none()
+    }
+
     /// The command that lets it pass. A host counts only where TLS says it.
     fn way_out(&self) -> String {
         let named = self.destination.host_source.as_deref() == Some("sni");
@@ -68,6 +74,9 @@ impl Story<'_> {
         )
     }
 }
+
+const IN_ITS_PLACE: &str =
+    "It is where such a key belongs: it was part of a write that was refused as a whole, for what else is in it.";
 
 pub fn why(reason: Reason) -> &'static str {
     match reason {
@@ -187,6 +196,16 @@ mod tests {
         assert!(text.ends_with(end), "{text}");
         let home = tell(Action::Allowed, Reason::Usual, "header:x-api-key", Some("api.anthropic.com"), None);
         assert!(!home.contains("language model"), "{home}");
+    }
+
+    #[test]
+    fn a_key_beside_one_that_was_refused_is_none_to_revoke() {
+        let text = tell(Action::Blocked, Reason::Usual, "header:x-api-key", Some("api.anthropic.com"), None);
+        assert!(text.contains("It is where such a key belongs: "), "{text}");
+        assert!(!text.contains("on your account") && text.contains("keymoat allow"), "{text}");
+        let refused_by_policy =
+            tell(Action::Blocked, Reason::Usual, "header:x-api-key", Some("api.anthropic.com"), Some("none"));
+        assert!(refused_by_policy.contains("on your account"), "{refused_by_policy}");
     }
 
     #[test]

@@ -154,6 +154,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             destination: &destination,
         };
         let explanation = story.tell();
+        let remediation = if story.is_in_its_place() { String::new() } else { rule.remediation.clone() };
         let id = Uuid::now_v7();
         self.output.send(Record::Finding(Box::new(Finding {
             id: id.to_string(),
@@ -174,7 +175,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             process: Arc::unwrap_or_clone(process),
             destination,
             explanation,
-            remediation: rule.remediation.clone(),
+            remediation,
             attack: rule.attack.clone(),
         })));
         Some(id)
