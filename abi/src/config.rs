@@ -30,20 +30,19 @@ pub struct Config {
 }
 
 /// Programs that read only as long as the kernel says that there is something to read (FIONREAD), and wait for ever where it says nothing.
-pub const RELIES_ON_UNREAD: [Comm; 2] = [comm(b"nginx"), comm(b"angie")];
+pub const RELIES_ON_UNREAD: [Comm; 2] = [
+    Comm::from_ne_bytes(*b"nginx\0\0\0\0\0\0\0\0\0\0\0"),
+    Comm::from_ne_bytes(*b"angie\0\0\0\0\0\0\0\0\0\0\0"),
+];
 
-/// A thread's name as the kernel has it: 16 bytes, filled up with zeros.
-pub type Comm = [u64; 2];
+/// A thread's name as the kernel has it: 16 bytes, filled up with zeros. A number, so that two are compared at once.
+pub type Comm = u128;
 
 /// The longest has 15 bytes; what is longer is cut.
-pub const fn comm(name: &[u8]) -> Comm {
-    let mut halves = [[0; 8]; 2];
-    let mut at = 0;
-    while at < name.len() && at < 15 {
-        halves[at / 8][at % 8] = name[at];
-        at += 1;
-    }
-    [u64::from_ne_bytes(halves[0]), u64::from_ne_bytes(halves[1])]
+pub fn comm(name: &[u8]) -> Comm {
+    let mut bytes = [0; 16];
+    bytes.iter_mut().take(15).zip(name).for_each(|(to, byte)| *to = *byte);
+    Comm::from_ne_bytes(bytes)
 }
 
 /// 134 ms.

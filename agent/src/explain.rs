@@ -75,8 +75,7 @@ impl Story<'_> {
     }
 }
 
-const IN_ITS_PLACE: &str =
-    "It is where such a key belongs: it was part of a write that was refused as a whole, for what else is in it.";
+const IN_ITS_PLACE: &str = "It is where such a key belongs: it was part of a write that was refused as a whole, for what else is in it.";
 
 pub fn why(reason: Reason) -> &'static str {
     match reason {

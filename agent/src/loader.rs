@@ -3,6 +3,7 @@
 mod judging;
 pub mod pins;
 mod programs;
+mod sockets;
 mod uprobes;
 
 pub use judging::{Added, Judging};
@@ -11,21 +12,17 @@ pub use uprobes::Uprobes;
 
 use crate::enforce::Method;
 use crate::kernel::numbers::Numbers;
-use crate::kernel::{self, TaskOffsets, rules};
-use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage, SockHash};
+use crate::kernel::{TaskOffsets, rules};
+use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
+use aya::programs::UProbe;
 use aya::programs::links::FdLink;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeScope};
-use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, SkMsg, SockOps,
-    TracePoint, UProbe,
-};
 use aya::{Ebpf, EbpfLoader};
 use keymoat_abi::state::{Descriptor, DescriptorKey};
 use keymoat_abi::{Config, FlowState};
 use keymoat_detect::RuleTables;
 use pins::Pins;
-use programs::{JUDGING, MESSAGES, OVERRIDE, PACKET_SOCKETS, SYSCALL_PROGRAMS, tls_judging};
-use std::fs::File;
+use programs::{JUDGING, OVERRIDE, tls_judging};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -162,47 +159,6 @@ impl Kernel {
         })
     }
 
-    /// Sees every TCP segment and UDP datagram that leaves a cgroup below `cgroup`, and who opens which connection.
-    ///
-    /// # Errors
-    /// When the kernel refuses a program; the error holds the verifier's words.
-    pub fn attach_sockets(&self, cgroup: &Path) -> Result<(), LoadError> {
-        // Links (since 5.7) always allow other programs beside them, whatever the mode; a flag is refused.
-        const MODE: CgroupAttachMode = CgroupAttachMode::Single;
-        let cgroup = File::open(cgroup)
-            .map_err(|error| LoadError::Cgroup { path: cgroup.display().to_string(), error })?;
-        let mut ebpf = self.lock();
-        for name in ["tcp_connect4", "tcp_connect6"] {
-            let connect: &mut CgroupSockAddr = program(&mut ebpf, name)?;
-            let link = connect
-                .load()
-                .and_then(|()| connect.attach(&cgroup, MODE))
-                .and_then(|link| self.pins.is_some().then(|| connect.take_link(link)).transpose())
-                .map_err(|error| LoadError::Program { name, error })?;
-            self.keep(link)?;
-        }
-        if self.judges() {
-            self.attach_messages(&mut ebpf)?;
-        }
-        let name = self.variant("tcp_connections");
-        let connections: &mut SockOps = program(&mut ebpf, name)?;
-        let link = connections
-            .load()
-            .and_then(|()| connections.attach(&cgroup, MODE))
-            .and_then(|link| self.pins.is_some().then(|| connections.take_link(link)).transpose())
-            .map_err(|error| LoadError::Program { name, error })?;
-        self.keep(link)?;
-        let name = self.variant("packet_egress");
-        let packets: &mut CgroupSkb = program(&mut ebpf, name)?;
-        let link = packets
-            .load()
-            .and_then(|()| packets.attach(&cgroup, CgroupSkbAttachType::Egress, MODE))
-            .and_then(|link| self.pins.is_some().then(|| packets.take_link(link)).transpose())
-            .map_err(|error| LoadError::Program { name, error })?;
-        self.keep(link)?;
-        Ok(())
-    }
-
     /// Keeps a link beyond this object's life. Nothing to do for one that was not taken out of its program.
     fn keep<L>(&self, link: Option<L>) -> Result<Option<PathBuf>, LoadError>
     where
@@ -211,38 +167,6 @@ impl Kernel {
         let (Some(pins), Some(link)) = (&self.pins, link) else { return Ok(None) };
         let link = FdLink::try_from(link).map_err(pins::PinError::from)?;
         Ok(Some(pins.keep(link)?))
-    }
-
-    /// Has sockets refused whose packets no other program sees. For `strict` mode.
-    ///
-    /// # Errors
-    /// When this kernel has no BPF among its security modules.
-    pub fn attach_lsm(&self) -> Result<(), LoadError> {
-        self.verify_lsm()?;
-        let mut ebpf = self.lock();
-        let socket: &mut Lsm = program(&mut ebpf, PACKET_SOCKETS)?;
-        let link = socket
-            .attach()
-            .and_then(|link| self.pins.is_some().then(|| socket.take_link(link)).transpose())
-            .map_err(|error| LoadError::Program { name: PACKET_SOCKETS, error })?;
-        if let (Some(pins), Some(link)) = (&self.pins, link) {
-            pins.keep(link.into())?;
-        }
-        Ok(())
-    }
-
-    /// Has the kernel verify what [`Self::attach_lsm`] attaches.
-    ///
-    /// # Errors
-    /// As [`Self::attach_lsm`].
-    pub fn verify_lsm(&self) -> Result<(), LoadError> {
-        let failed = |error| LoadError::Program { name: PACKET_SOCKETS, error };
-        if !kernel::has_bpf_lsm() {
-            return Err(LoadError::NoBpfLsm);
-        }
-        let btf = aya::Btf::from_sys_fs().map_err(|error| failed(error.into()))?;
-        let mut ebpf = self.lock();
-        program::<Lsm>(&mut ebpf, PACKET_SOCKETS)?.load("socket_create", &btf).map_err(failed)
     }
 
     /// Lets this agent's programs judge from now on, in place of those of the agent before it, which are taken out.
@@ -271,22 +195,6 @@ impl Kernel {
     /// Is state in use that an agent before this one left?
     pub fn succeeds(&self) -> bool {
         self.pins.as_ref().is_some_and(Pins::succeeds)
-    }
-
-    /// Sees socket writes at their system calls.
-    ///
-    /// # Errors
-    /// As [`Self::attach_sockets`]; also when tracefs is not mounted.
-    pub fn attach_syscalls(&self) -> Result<(), LoadError> {
-        let mut ebpf = self.lock();
-        for &(name, tracepoints) in SYSCALL_PROGRAMS {
-            let probe: &mut TracePoint = program(&mut ebpf, name)?;
-            probe.load().map_err(|error| LoadError::Program { name, error })?;
-            for tracepoint in tracepoints {
-                probe.attach("syscalls", tracepoint).map_err(|error| LoadError::Program { name, error })?;
-            }
-        }
-        Ok(())
     }
 
     /// Verifies the programs that `discover` attaches.
@@ -370,54 +278,11 @@ impl Kernel {
         self.judging.is_some()
     }
 
-    /// Has the kernel verify every program of sockets that judges, and attaches none.
-    ///
-    /// # Errors
-    /// As [`Self::attach_sockets`].
-    pub fn verify_judging(&self) -> Result<(), LoadError> {
-        let mut ebpf = self.lock();
-        let failed = |name| move |error| LoadError::Program { name, error };
-        program::<SkMsg>(&mut ebpf, MESSAGES)?.load().map_err(failed(MESSAGES))?;
-        for &(_, name) in JUDGING {
-            let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
-            match program {
-                Program::SockOps(program) => program.load(),
-                Program::CgroupSkb(program) => program.load(),
-                _ => Ok(()),
-            }
-            .map_err(failed(name))?;
-        }
-        Ok(())
-    }
-
     /// The program that does a job: of two, the one that judges or the one that only looks.
     fn variant(&self, name: &'static str) -> &'static str {
         let Some(method) = self.judging else { return name };
         let mut judging = JUDGING.iter().chain(tls_judging(method));
         judging.find(|(looking, _)| *looking == name).map_or(name, |(_, judging)| judging)
-    }
-
-    /// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that
-    /// is attached when it comes.
-    fn attach_messages(&self, ebpf: &mut Ebpf) -> Result<(), LoadError> {
-        let map = "CONNECTIONS";
-        let connections = ebpf.map(map).ok_or(LoadError::Missing(map))?;
-        let connections: SockHash<_, u64> =
-            connections.try_into().map_err(|error| LoadError::Map { name: map, error })?;
-        let connections = connections
-            .fd()
-            .try_clone()
-            .map_err(|error| LoadError::Map { name: map, error: error.into() })?;
-        let name = MESSAGES;
-        let messages: &mut SkMsg = program(ebpf, name)?;
-        let link = messages
-            .load()
-            .and_then(|()| messages.attach(&connections))
-            .and_then(|link| self.pins.is_some().then(|| messages.take_link(link)).transpose())
-            .map_err(|error| LoadError::Program { name, error })?;
-        // The map holds the program. This link has no file; dropped, it would take the program out.
-        std::mem::forget(link);
-        Ok(())
     }
 
     /// What `discover` attaches with.

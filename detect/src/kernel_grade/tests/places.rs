@@ -1,7 +1,6 @@
 //! Where in a message a key is, as the kernel tells it: in a body only where that is certain.
 
 use super::http2::{RULES, numbered, values};
-use super::*;
 use crate::decode::http2::tests::encoder::{Encoder, GET, How, client, frame};
 use keymoat_abi::scan::Stream as Side;
 

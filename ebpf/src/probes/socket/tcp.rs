@@ -73,9 +73,9 @@ fn messages() -> u8 {
     if CONFIG.load().unread_hidden == 0 {
         return 0;
     }
-    let mut comm: Comm = [0; 2];
-    // SAFETY: 16 bytes, aligned to 8.
-    unsafe { task::comm_from_task(comm.as_mut_ptr().cast()) };
+    let mut comm: Comm = 0;
+    // SAFETY: 16 bytes, aligned to 16.
+    unsafe { task::comm_from_task((&raw mut comm).cast()) };
     if RELIES_ON_UNREAD.contains(&comm) { tuple_flags::PACKETS_ONLY } else { 0 }
 }
 
