@@ -42,6 +42,15 @@ pub struct Write {
 
 /// Where a hook's bytes and the thread's name come from.
 pub trait Bytes: Copy {
+    /// Are they in a program's memory?
+    const OF_PROGRAM: bool = false;
+
+    /// Where they are in a program's memory; 0: in the kernel's.
+    #[inline(always)]
+    fn address(self) -> u64 {
+        0
+    }
+
     /// Copies `len` bytes starting at `from` of the write to `to`.
     ///
     /// # Safety

@@ -38,7 +38,7 @@ const MAX_STEPS: u32 = 1 << 23;
 pub fn scan<B: Bytes, J: Judge>(stream: &mut Stream, bytes: B, len: u64, judge: J) -> Outcome {
     let half = maps::SCAN_IN_USE.get(0).copied().unwrap_or(0) as u8;
     let Some(rules) = Rules::of(half) else { return Outcome::Unfinished };
-    stream.begin(len, rules.half.header.generation, half);
+    stream.begin(len, bytes.address(), rules.half.header.generation, half);
     let mut state = State { stream, bytes: Write(bytes), judge, end: UNFINISHED };
     // SAFETY: the callback has the signature that the helper wants, and `state` lives longer than the call.
     unsafe {
@@ -73,6 +73,8 @@ const REFUSED: u64 = 1 << 16;
 struct Write<B>(B);
 
 impl<B: Bytes> Source for Write<B> {
+    const OF_PROGRAM: bool = B::OF_PROGRAM;
+
     #[inline(always)]
     unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
         // SAFETY: by this function's contract.

@@ -10,6 +10,12 @@ pub struct UserMemory<const FULL: u32>(pub u64);
 
 impl<const FULL: u32> Bytes for UserMemory<FULL> {
     const FULL_RECORDS: u32 = FULL;
+    const OF_PROGRAM: bool = true;
+
+    #[inline(always)]
+    fn address(self) -> u64 {
+        self.0
+    }
 
     #[inline(always)]
     unsafe fn copy(self, to: *mut u8, from: u64, len: u64) -> Result<(), LossCause> {

@@ -29,6 +29,9 @@ mod place {
 
 /// The bytes of one write.
 pub trait Source {
+    /// They are in a program's memory, and may be written again. Of others the code for that is left out: the stack is small.
+    const OF_PROGRAM: bool;
+
     /// Copies `LEN` bytes from `from` on to `to`. False if they cannot be read.
     ///
     /// # Safety
@@ -45,6 +48,8 @@ pub struct Stream {
     /// on the stack it has to follow, from each way that leads to the loop, and through each of its rounds.
     len: u64,
     taken: u64,
+    /// Where its bytes are in the program's memory; 0: elsewhere.
+    address: u64,
     /// Not 0: nothing was written before this write.
     anew: u64,
     /// Where the body of a request begins that is being written, in the flow's bytes; or [`place::UNKNOWN`] or [`place::HEAD`].
@@ -54,6 +59,9 @@ pub struct Stream {
     /// Of the tables that it is scanned by.
     generation: u32,
     http2: Http2,
+    /// HTTP/2 only: the write before this one, and where in its frames it began.
+    last: Last,
+    before: Http2,
     /// See [`protocol`].
     protocol: u8,
     /// Not 0: the scan of this write is under way.
@@ -64,7 +72,25 @@ pub struct Stream {
     half: u8,
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 928);
+/// A write, as far as it takes to know it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Last {
+    /// Where its bytes were in the program's memory; 0: nobody knows.
+    address: u64,
+    len: u64,
+    /// Its first and its last bytes.
+    first: u64,
+    last: u64,
+    /// Of the write that is being scanned: so many bytes before it belong to it, being written again in part.
+    skipped: u64,
+}
+
+impl Last {
+    const NONE: Self = Self { address: 0, len: 0, first: 0, last: 0, skipped: 0 };
+}
+
+const _: () = assert!(core::mem::size_of::<Stream>() == 1016);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -75,11 +101,14 @@ impl Stream {
         flow: Flow::NEW,
         len: 0,
         taken: 0,
+        address: 0,
         anew: 0,
         body: place::UNKNOWN,
         steps: 0,
         generation: 0,
         http2: Http2::NEW,
+        last: Last::NONE,
+        before: Http2::NEW,
         protocol: protocol::NEW,
         begun: 0,
         cued: 0,
@@ -97,7 +126,7 @@ impl Stream {
     pub fn restart(&mut self) {
         self.flow.restart(0);
         (self.http2, self.protocol, self.cued) = (Http2::NEW, protocol::NEW, 0);
-        self.body = place::UNKNOWN;
+        (self.body, self.last) = (place::UNKNOWN, Last::NONE);
     }
 
     /// Which half of the maps holds the tables.
@@ -137,20 +166,22 @@ impl Stream {
         self.anew = (sent.wrapping_sub(1) & !sent) >> 63;
     }
 
-    /// A write of `len` bytes begins, looked at by the tables of this generation: then [`Self::open`] it, and [look](Self::look) and refill until all was looked at.
+    /// A write of `len` bytes begins, looked at by the tables of this generation: then [`Self::open`] it, and [look](Self::look) and refill
+    /// until all was looked at. `address`: where the bytes are in the program's memory; 0 if they are elsewhere.
     ///
     /// Everything that depends on the write happens in those, so that there is one way that leads to a loop over them: the
     /// kernel's verifier follows each.
     #[inline]
-    pub fn begin(&mut self, len: u64, generation: u32, half: u8) {
+    pub fn begin(&mut self, len: u64, address: u64, generation: u32, half: u8) {
         (self.len, self.taken, self.begun) = (len, 0, 0);
+        self.address = address;
         (self.generation, self.half) = (generation, half);
         self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS).min(u32::MAX.into()) as u32;
     }
 
     /// The first thing to do with a write; false if it was done.
     #[inline]
-    pub fn open(&mut self, source: &impl Source) -> bool {
+    pub fn open<S: Source>(&mut self, source: &S) -> bool {
         if self.begun != 0 {
             return false;
         }
@@ -168,7 +199,50 @@ impl Stream {
             // Fields refer to fields before them: the agent understands all of them, or few (RFC 7541, 2.3.2).
             self.cued |= u8::from(self.protocol == protocol::HTTP2);
         }
+        if S::OF_PROGRAM && self.protocol == protocol::HTTP2 {
+            self.know_again(source);
+        }
         true
+    }
+
+    /// A TLS library that could not send all of a write is given it again: the same bytes, or what is left of them (SSL_write(3), "WANT_WRITE"
+    /// and partial writes). In HTTP/2 bytes that come twice would be taken for others, so what came before is taken back.
+    ///
+    /// Known by where the bytes are, and by the first and the last of them. A write that only looks so, and is another one, does no harm where
+    /// both hold whole frames.
+    #[inline]
+    fn know_again(&mut self, source: &impl Source) {
+        let (address, len) = (self.address, self.len);
+        let (first, last) = (self.edge(source, 0), self.edge(source, len.saturating_sub(8)));
+        let known = self.last;
+        let skipped = address.wrapping_sub(known.address);
+        let same_end = address != 0 && skipped < known.len && known.len.wrapping_sub(skipped) == len;
+        let same_bytes = known.last == last && (skipped != 0 || known.first == first);
+        if same_end && same_bytes && len >= 8 {
+            self.http2 = self.before;
+            self.len = known.len;
+            self.last.skipped = skipped;
+        } else {
+            self.before = self.http2;
+            self.last = Last { address, len, first, last, skipped: 0 };
+        }
+    }
+
+    /// Eight bytes of the write, as a number; any if they cannot be read.
+    #[inline]
+    fn edge(&mut self, source: &impl Source, from: u64) -> u64 {
+        // SAFETY: as in `is_http2`.
+        unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            source.copy::<8>(to, from);
+            to.cast::<u64>().read_unaligned()
+        }
+    }
+
+    /// Where the next byte of the write is, from where the program says that it begins.
+    #[inline]
+    fn place(&self) -> u64 {
+        self.taken.wrapping_sub(self.last.skipped)
     }
 
     /// Read to where the flow's first bytes belong: they come there anyway, and the stack is small.
@@ -188,7 +262,7 @@ impl Stream {
     /// Bytes of the write that were taken so far.
     #[inline]
     pub fn taken(&self) -> u64 {
-        self.taken
+        self.taken.saturating_sub(self.last.skipped)
     }
 
     /// Takes one of the steps that a scan may take: a bound for text made to take many. False when they are used up.
@@ -279,7 +353,7 @@ impl Stream {
         // SAFETY: behind `next_place` there is room for a chunk; what is there is older than what may be looked at again.
         let read = unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            source.copy::<{ CHUNK as u32 }>(to, self.taken)
+            source.copy::<{ CHUNK as u32 }>(to, self.place())
         };
         if read {
             self.flow.written(some as usize);
@@ -310,7 +384,7 @@ impl Stream {
         // SAFETY: behind `next_place` there is room for a chunk.
         let read = unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            source.copy::<LEN>(to, self.taken)
+            source.copy::<LEN>(to, self.place())
         };
         self.flow.written(LEN as usize);
         self.taken = self.taken.wrapping_add(LEN.into());
@@ -323,7 +397,7 @@ impl Stream {
         // SAFETY: as in `pass`; what is read there was written just before, or was there already.
         let (read, byte) = unsafe {
             let to = self.flow.bytes().add(self.flow.next_place());
-            (source.copy::<1>(to, self.taken), to.read())
+            (source.copy::<1>(to, self.place()), to.read())
         };
         self.taken = self.taken.wrapping_add(1);
         let out = self.http2.push(byte);

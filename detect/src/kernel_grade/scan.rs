@@ -33,7 +33,7 @@ impl KernelRules {
     /// whether the key is in the body of a request, for certain.
     pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16, bool)) {
         let (source, len) = (Slice(bytes), bytes.len() as u64);
-        stream.begin(len, self.tables.header.generation, 0);
+        stream.begin(len, bytes.as_ptr() as u64, self.tables.header.generation, 0);
         stream.open(&source);
         loop {
             match stream.look(&self.tables) {
@@ -73,6 +73,8 @@ impl KernelRules {
 struct Slice<'a>(&'a [u8]);
 
 impl Source for Slice<'_> {
+    const OF_PROGRAM: bool = true;
+
     unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
         let part = usize::try_from(from).ok().and_then(|from| self.0.get(from..)?.get(..LEN as usize));
         if let Some(part) = part {

@@ -141,7 +141,7 @@ pub struct Stopped {
 /// Looks for keys as [`find`] does; stops the call that would send one where it may not go.
 ///
 /// What was stopped never happened, so the scan is put back to where it was: the next write is then looked at as the receiver
-/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (928 bytes for each write): to take it
+/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (1016 bytes for each write): to take it
 /// back in part would need to know what the scan changed.
 #[inline(always)]
 pub fn stop<R: Rung>(

@@ -6,6 +6,7 @@ use keymoat_tests::programs::{self, Linked};
 use keymoat_tests::{
     Agent, Client, Expect, FakeKey, Options, Server, http1_clients, pki, protocol_clients, refused,
 };
+use std::process::Command;
 
 http1_clients!(refused);
 protocol_clients!(refused);
@@ -104,6 +105,28 @@ fn a_key_of_another_vendor_is_refused_there() {
     assert!(!client.status.success());
     agent.expect(&Expect::key(&key).action("blocked").host(pki::ANTHROPIC, "sni"));
     server.assert_never(key.reveal().as_bytes());
+}
+
+/// A TLS library that could not send all of a write is given it again. What comes then is understood as before.
+#[test]
+fn what_is_written_again_hides_no_key() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let client = |server: &Server, key: Option<&FakeKey>| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg(program("full_buffer_client.py")).args(named(server)).arg(authority());
+        command.envs(key_variable(key));
+        Client::start(command).end()
+    };
+    for _ in 0..3 {
+        let (server, key) = (Server::tls_sink(), FakeKey::anthropic());
+        assert!(!client(&server, Some(&key)).status.success());
+        agent.expect(&Expect::key(&key).action("blocked").protocol("h2"));
+        server.assert_never(key.reveal().as_bytes());
+    }
+    let server = Server::tls_sink();
+    let clean = client(&server, None);
+    assert_eq!(clean.stdout.trim(), "wrote again 3", "{}", clean.stderr);
+    agent.assert_clean(&server, clean.pid);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::decode::http2::tests::encoder::{Encoder, GET, How, client, frame, padded};
-use keymoat_abi::scan::Stream as Side;
+use keymoat_abi::enforce::HEAD_ENDS;
+use keymoat_abi::scan::{Source, Step, Stream as Side};
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -54,6 +55,83 @@ fn encoders() -> impl Iterator<Item = Encoder> {
             encoder
         },
     )
+}
+
+/// A part of a program's memory that is written; what is before it can be read as well.
+struct Part<'a> {
+    memory: &'a [u8],
+    from: usize,
+}
+
+impl Source for Part<'_> {
+    const OF_PROGRAM: bool = true;
+
+    unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
+        let from = (self.from as u64).wrapping_add(from) as usize;
+        let part = self.memory.get(from..).and_then(|rest| rest.get(..LEN as usize));
+        if let Some(part) = part {
+            // SAFETY: by this function's contract there is room.
+            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
+        }
+        part.is_some()
+    }
+}
+
+/// The rules told of writes of parts of one memory.
+fn told_of(memory: &[u8], parts: &[Range<usize>]) -> Vec<BTreeSet<u16>> {
+    let mut side = Side::NEW;
+    let told = parts.iter().map(|part| {
+        let source = Part { memory, from: part.start };
+        let address = memory.as_ptr() as u64 + part.start as u64;
+        side.begin(part.len() as u64, address, RULES.1.tables().header.generation, 0);
+        side.open(&source);
+        let mut told = BTreeSet::new();
+        loop {
+            match side.look(RULES.1.tables()) {
+                Step::Hit(rule) if rule < HEAD_ENDS => drop(told.insert(rule)),
+                Step::Hit(_) | Step::More => {}
+                Step::Starved if side.refill(&source) => {}
+                Step::Starved => break,
+            }
+        }
+        told.extend(RULES.1.complete(side.flow()));
+        told
+    });
+    told.collect()
+}
+
+/// A library that could not send all is given it again, or the rest of it; what comes then is understood as before.
+#[test]
+fn what_is_written_again_is_no_more_of_it() {
+    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
+    let key = values(rule).next().unwrap();
+    let mut encoder = Encoder { how: How::Never, ..Encoder::new() };
+    let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(&GET))].concat();
+    let words: Vec<u8> = (0..1500).flat_map(|n| format!("word {n} and ").into_bytes()).collect();
+    let body = frame(0, 0, 1, &words);
+    let last = frame(HEADERS, END_HEADERS | 1, 3, &encoder.block(&[GET, &[("x-api-key", key)]].concat()));
+    let memory = [&open[..], &body, &last].concat();
+    let (start, end) = (open.len(), open.len() + body.len());
+    let middle = start + 7_000;
+    let (begin, finish) = (0..start, end..memory.len());
+    for again in [
+        vec![start..end],
+        vec![start..end, start..end],
+        vec![start..end, start..end, start..end],
+        vec![start..end, middle..end],
+        vec![start..end, middle..end, middle + 5_000..end, end - 100..end],
+        // In writes that do not end where a frame does.
+        vec![start..middle, start..middle, middle..end],
+        vec![start..middle, start + 3_000..middle, start + 3_000..middle, middle..end, middle..end],
+    ] {
+        let parts = [vec![begin.clone()], again.clone(), vec![finish.clone()]].concat();
+        let told = told_of(&memory, &parts);
+        assert!(told.last().unwrap().contains(&number), "{again:?}");
+    }
+    // The same bytes in the same place twice, each time whole frames: two messages.
+    let parts = [begin, finish.clone(), finish];
+    let told = told_of(&[&open[..], &vec![b'.'; body.len()], &last].concat(), &parts);
+    assert!(told[1].contains(&number) && told[2].contains(&number), "{told:?}");
 }
 
 #[test]
