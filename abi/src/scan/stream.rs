@@ -10,6 +10,12 @@ use crate::http2::{Http2, PREFACE, Want};
 const STEPS_PER_BYTE: u64 = 8;
 const STEPS: u64 = 4096;
 
+/// Steps that the scan of so many bytes may take.
+#[inline]
+fn allowed(len: u64) -> u32 {
+    len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS).min(u32::MAX.into()) as u32
+}
+
 /// What the bytes are written in: values of `Stream::protocol`.
 mod protocol {
     /// Nothing came so far.
@@ -176,7 +182,7 @@ impl Stream {
         (self.len, self.taken, self.begun) = (len, 0, 0);
         self.address = address;
         (self.generation, self.half) = (generation, half);
-        self.steps = len.saturating_mul(STEPS_PER_BYTE).saturating_add(STEPS).min(u32::MAX.into()) as u32;
+        self.steps = allowed(len);
     }
 
     /// The first thing to do with a write; false if it was done.
@@ -220,7 +226,7 @@ impl Stream {
         let same_bytes = known.last == last && (skipped != 0 || known.first == first);
         if same_end && same_bytes && len >= 8 {
             self.http2 = self.before;
-            self.len = known.len;
+            (self.len, self.steps) = (known.len, allowed(known.len));
             self.last.skipped = skipped;
         } else {
             self.before = self.http2;
