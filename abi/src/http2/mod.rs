@@ -16,7 +16,7 @@ use fields::Fields;
 /// How a client's side begins (RFC 9113, 3.4): enough of it to tell. No method of HTTP/1.1 is called so.
 pub const PREFACE: [u8; 4] = *b"PRI ";
 const PREFACE_LEN: u32 = 24;
-const FRAME_HEADER: u8 = 9;
+pub const FRAME_HEADER: u8 = 9;
 /// Stands between two fields, so that what begins one is at a boundary.
 pub(super) const SEPARATOR: u8 = b'\n';
 
@@ -126,6 +126,17 @@ impl Http2 {
             mode::PAYLOAD => Want::Pass(self.left),
             mode::SKIP => Want::Skip(self.left),
             _ => Want::Byte,
+        }
+    }
+
+    /// In so many bytes the next frame begins. None where that cannot be said by itself.
+    #[inline]
+    pub fn next_frame_in(&self) -> Option<u32> {
+        match self.mode {
+            mode::HEADER if self.read == 0 => Some(0),
+            mode::PAYLOAD | mode::FIELDS => Some(self.left),
+            mode::SKIP if self.then_fields == 0 => Some(self.left),
+            _ => None,
         }
     }
 
@@ -265,6 +276,18 @@ impl Http2 {
     fn next_frame(&mut self) {
         (self.mode, self.read, self.left, self.stream) = (mode::HEADER, 0, 0, 0);
     }
+}
+
+/// Can a frame begin so (RFC 9113, 4.1)? Text and zeros cannot.
+#[inline]
+pub fn may_begin_frame(bytes: [u8; FRAME_HEADER as usize]) -> bool {
+    /// Nobody is known to ask for longer ones: by default it is 16 KiB.
+    const LONGEST: u8 = 0x10;
+    /// The last of the types that clients send: PRIORITY_UPDATE (RFC 9218, 7.1).
+    const LAST: u8 = 0x10;
+    let [longest, _, _, kind, _, stream @ ..] = bytes;
+    let of_connection = stream == [0; 4];
+    longest < LONGEST && kind <= LAST && stream[0] < 0x80 && !(of_connection && kind <= kind::HEADERS)
 }
 
 /// Bytes of a priority (RFC 9113, 6.2).

@@ -3,7 +3,7 @@
 use super::flow::{CHUNK, Flow};
 use super::{Header, Step, Tables, step};
 use crate::enforce::{HEAD, HEAD_ENDS, MAYBE_HEAD};
-use crate::http2::{Http2, PREFACE, Want};
+use crate::http2::{FRAME_HEADER, Http2, PREFACE, Want, may_begin_frame};
 
 /// Steps a scan may take: so many per byte, and some to begin with. Text needs a tenth of one per byte, coded fields of HTTP/2 up
 /// to four.
@@ -214,8 +214,7 @@ impl Stream {
     /// A TLS library that could not send all of a write is given it again: the same bytes, or what is left of them (SSL_write(3), "WANT_WRITE"
     /// and partial writes). In HTTP/2 bytes that come twice would be taken for others, so what came before is taken back.
     ///
-    /// Known by where the bytes are, and by the first and the last of them. A write that only looks so, and is another one, does no harm where
-    /// both hold whole frames.
+    /// Known by where the bytes are, by the first and the last of them, and by no frame beginning where in a new write one would have to.
     #[inline]
     fn know_again(&mut self, source: &impl Source) {
         let (address, len) = (self.address, self.len);
@@ -224,7 +223,7 @@ impl Stream {
         let skipped = address.wrapping_sub(known.address);
         let same_end = address != 0 && skipped < known.len && known.len.wrapping_sub(skipped) == len;
         let same_bytes = known.last == last && (skipped != 0 || known.first == first);
-        if same_end && same_bytes && len >= 8 {
+        if same_end && same_bytes && len >= 8 && !self.goes_on(source) {
             self.http2 = self.before;
             (self.len, self.steps) = (known.len, allowed(known.len));
             self.last.skipped = skipped;
@@ -232,6 +231,25 @@ impl Stream {
             self.before = self.http2;
             self.last = Last { address, len, first, last, skipped: 0 };
         }
+    }
+
+    /// Does a frame begin in this write where one has to, if the write follows the last one?
+    #[inline]
+    fn goes_on(&mut self, source: &impl Source) -> bool {
+        const LEN: usize = FRAME_HEADER as usize;
+        let Some(from) = self.http2.next_frame_in() else { return false };
+        if u64::from(from) + LEN as u64 > self.len {
+            return false;
+        }
+        // SAFETY: as in `is_http2`.
+        let bytes = unsafe {
+            let to = self.flow.bytes().add(self.flow.next_place());
+            if !source.copy::<{ LEN as u32 }>(to, from.into()) {
+                return false;
+            }
+            to.cast::<[u8; LEN]>().read_unaligned()
+        };
+        may_begin_frame(bytes)
     }
 
     /// Eight bytes of the write, as a number; any if they cannot be read.

@@ -88,7 +88,9 @@ fn told_of(memory: &[u8], parts: &[Range<usize>]) -> Vec<BTreeSet<u16>> {
         let mut told = BTreeSet::new();
         loop {
             match side.look(RULES.1.tables()) {
-                Step::Hit(rule) if rule < HEAD_ENDS => drop(told.insert(rule)),
+                Step::Hit(rule) if rule < HEAD_ENDS => {
+                    told.insert(rule);
+                }
                 Step::Hit(_) | Step::More => {}
                 Step::Starved if side.refill(&source) => {}
                 Step::Starved => break,
@@ -105,8 +107,8 @@ fn told_of(memory: &[u8], parts: &[Range<usize>]) -> Vec<BTreeSet<u16>> {
 fn what_is_written_again_is_no_more_of_it() {
     let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
     let key = values(rule).next().unwrap();
-    let mut encoder = Encoder { how: How::Never, ..Encoder::new() };
-    let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(&GET))].concat();
+    let mut encoder = Encoder { how: How::Never, huffman: true, ..Encoder::new() };
+    let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(GET))].concat();
     let words: Vec<u8> = (0..1500).flat_map(|n| format!("word {n} and ").into_bytes()).collect();
     let body = frame(0, 0, 1, &words);
     let last = frame(HEADERS, END_HEADERS | 1, 3, &encoder.block(&[GET, &[("x-api-key", key)]].concat()));
@@ -114,17 +116,18 @@ fn what_is_written_again_is_no_more_of_it() {
     let (start, end) = (open.len(), open.len() + body.len());
     let middle = start + 7_000;
     let (begin, finish) = (0..start, end..memory.len());
+    let whole = |times| std::iter::repeat_n(start..end, times).collect::<Vec<_>>();
     for again in [
-        vec![start..end],
-        vec![start..end, start..end],
-        vec![start..end, start..end, start..end],
+        whole(1),
+        whole(2),
+        whole(3),
         vec![start..end, middle..end],
         vec![start..end, middle..end, middle + 5_000..end, end - 100..end],
         // In writes that do not end where a frame does.
         vec![start..middle, start..middle, middle..end],
         vec![start..middle, start + 3_000..middle, start + 3_000..middle, middle..end, middle..end],
     ] {
-        let parts = [vec![begin.clone()], again.clone(), vec![finish.clone()]].concat();
+        let parts: Vec<_> = [&begin].into_iter().chain(&again).chain([&finish]).cloned().collect();
         let told = told_of(&memory, &parts);
         assert!(told.last().unwrap().contains(&number), "{again:?}");
     }
@@ -132,6 +135,30 @@ fn what_is_written_again_is_no_more_of_it() {
     let parts = [begin, finish.clone(), finish];
     let told = told_of(&[&open[..], &vec![b'.'; body.len()], &last].concat(), &parts);
     assert!(told[1].contains(&number) && told[2].contains(&number), "{told:?}");
+}
+
+/// An upload of nothing but zeros, in one buffer: each write looks like the last one, and is another.
+#[test]
+fn what_only_looks_like_it_is_more_of_it() {
+    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
+    let key = values(rule).next().unwrap();
+    let mut encoder = Encoder { how: How::Never, huffman: true, ..Encoder::new() };
+    let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(GET))].concat();
+    let zeros = frame(0, 0, 1, &[0; 16_384]).repeat(20);
+    let last = frame(HEADERS, END_HEADERS | 1, 3, &encoder.block(&[GET, &[("x-api-key", key)]].concat()));
+    let all = [&open[..], &zeros, &last].concat();
+    for size in [16_384, 16_393, 16_000, 20_000, 33_333, 65_536] {
+        let mut buffer = vec![0; size];
+        let (mut side, mut told) = (Side::NEW, BTreeSet::new());
+        for write in all.chunks(size) {
+            buffer[..write.len()].copy_from_slice(write);
+            RULES.1.write_stream(&mut side, &buffer[..write.len()], &mut |rule, _| {
+                told.insert(rule);
+            });
+            told.extend(RULES.1.complete(side.flow()));
+        }
+        assert!(told.contains(&number), "{size}");
+    }
 }
 
 #[test]
