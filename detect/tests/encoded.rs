@@ -407,7 +407,13 @@ proptest! {
             flow.flush(&DETECTOR, &mut |_| panic!("reported again"));
         }
         flow.finish(&DETECTOR, &mut record(&mut found));
-        prop_assert!(each_stretch_once(&sorted(found), &text), "{}", text.escape_ascii());
+        // What a flush had to take for the end of one may turn out to begin another: they overlap, and neither holds the other.
+        let mut last = [(None, 0); 2];
+        for Found { start, end, suppressed, .. } in sorted(found) {
+            let last = &mut last[usize::from(suppressed)];
+            prop_assert!(Some(start) > last.0 && end > last.1 && end <= text.len() as u64, "{}", text.escape_ascii());
+            *last = (Some(start), end);
+        }
     }
 }
 
