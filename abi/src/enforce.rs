@@ -117,33 +117,6 @@ pub struct HostKey {
     pub name: [u8; HOST_BYTES],
 }
 
-impl Keys {
-    /// Notes a key of this rule.
-    #[inline]
-    pub fn insert(&mut self, rule: u16, in_body: bool) {
-        if in_body {
-            self.in_body.insert(rule);
-        } else {
-            self.elsewhere.insert(rule);
-        }
-    }
-
-    /// Forgets all of them.
-    #[inline]
-    pub fn clear(&mut self) {
-        (self.elsewhere, self.in_body) = (RuleBits::default(), RuleBits::default());
-    }
-
-    /// The first rule that is `refused` and not `permitted` where its key is.
-    #[inline]
-    pub fn first_refused(&self, refused: &RuleBits, permitted: Option<&Permitted>) -> Option<u16> {
-        let elsewhere =
-            self.elsewhere.first_refused(refused, permitted.map(|permitted| &permitted.elsewhere));
-        elsewhere
-            .or_else(|| self.in_body.first_refused(refused, permitted.map(|permitted| &permitted.in_body)))
-    }
-}
-
 impl HostKey {
     pub const NONE: Self = Self { bits: 0, name: [0; HOST_BYTES] };
 
@@ -232,6 +205,33 @@ pub struct Keys {
 }
 
 const _: () = assert!(core::mem::size_of::<Keys>() == 272);
+
+impl Keys {
+    /// Notes a key of this rule.
+    #[inline]
+    pub fn insert(&mut self, rule: u16, in_body: bool) {
+        if in_body {
+            self.in_body.insert(rule);
+        } else {
+            self.elsewhere.insert(rule);
+        }
+    }
+
+    /// Forgets all of them.
+    #[inline]
+    pub fn clear(&mut self) {
+        (self.elsewhere, self.in_body) = (RuleBits::default(), RuleBits::default());
+    }
+
+    /// The first rule that is `refused` and not `permitted` where its key is.
+    #[inline]
+    pub fn first_refused(&self, refused: &RuleBits, permitted: Option<&Permitted>) -> Option<u16> {
+        let elsewhere =
+            self.elsewhere.first_refused(refused, permitted.map(|permitted| &permitted.elsewhere));
+        elsewhere
+            .or_else(|| self.in_body.first_refused(refused, permitted.map(|permitted| &permitted.in_body)))
+    }
+}
 
 // SAFETY: `repr(C)`, integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

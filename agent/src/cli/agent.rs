@@ -210,7 +210,7 @@ impl Agent {
             everything,
             strict: pins,
         });
-        let unread_hidden = blocking && hides_unread();
+        let unread_hidden = blocking && unread::is_hidden();
         if unread_hidden {
             tracing::warn!("{}", unread::HIDDEN);
             outbox.send(Record::Health(degraded("unread", unread::HIDDEN)));
@@ -385,13 +385,6 @@ impl Agent {
 
 fn captures_everything(capture: Capture, rules: &KernelRules) -> bool {
     capture == Capture::Everything || !rules.is_cued()
-}
-
-fn hides_unread() -> bool {
-    unread::is_hidden().unwrap_or_else(|error| {
-        tracing::debug!("whether this kernel hides what waits to be read was not found out: {error}");
-        false
-    })
 }
 
 fn settings(config: &Config, unread_hidden: bool) -> Settings {

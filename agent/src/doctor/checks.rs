@@ -78,9 +78,7 @@ fn strict() -> Option<Check> {
 /// Whom block mode would keep from reading; nobody, on most kernels.
 fn unread() -> Option<Check> {
     let found = "judged connections hide what they have to read (FIONREAD)";
-    unread::is_hidden()
-        .unwrap_or(false)
-        .then(|| degraded("unread", found, format!("with `--mode block`: {}", unread::HIDDEN)))
+    unread::is_hidden().then(|| degraded("unread", found, format!("with `--mode block`: {}", unread::HIDDEN)))
 }
 
 fn task_offsets() -> Check {

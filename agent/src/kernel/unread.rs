@@ -17,11 +17,16 @@ use std::os::fd::AsRawFd as _;
 pub const HIDDEN: &str = "this kernel tells programs that nothing waits to be read on connections that are judged (FIONREAD): what nginx opens is \
      judged as packets only, and its TLS not refused; others may read in small pieces; newer releases of every stable series are right";
 
+/// Does it not? Where that cannot be tried (there is no loopback, the kernel has no such maps), it does.
+pub fn is_hidden() -> bool {
+    attempt().unwrap_or_else(|error| {
+        tracing::debug!("whether this kernel hides what waits to be read was not found out: {error}");
+        false
+    })
+}
+
 /// Tries it, with a connection to itself.
-///
-/// # Errors
-/// When there is no loopback, or the kernel has no such maps.
-pub fn is_hidden() -> io::Result<bool> {
+fn attempt() -> io::Result<bool> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut socket = TcpStream::connect(listener.local_addr()?)?;
     let (other, _) = listener.accept()?;

@@ -5,6 +5,7 @@ use crate::rules::RuleSet;
 use keymoat_abi::enforce::{CUE, UNJUDGED};
 use keymoat_abi::scan::{Flow, SLOTS, Source, Step, Stream, step};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 impl KernelRules {
     /// Scans one write of a flow. `found` is called with the rule (its place in the set) of every key that ended in it, and
@@ -32,8 +33,20 @@ impl KernelRules {
     /// As [`Self::write`], for one side of a connection: what it is written in is undone, as the kernel does it. `found` is also told
     /// whether the key is in the body of a request, for certain.
     pub fn write_stream(&self, stream: &mut Stream, bytes: &[u8], found: &mut dyn FnMut(u16, bool)) {
-        let (source, len) = (Slice(bytes), bytes.len() as u64);
-        stream.begin(len, bytes.as_ptr() as u64, self.tables.header.generation, 0);
+        self.write_part(stream, bytes, 0..bytes.len(), found);
+    }
+
+    /// As [`Self::write_stream`], of a part of a program's memory: what is before it can be read as well.
+    pub(super) fn write_part(
+        &self,
+        stream: &mut Stream,
+        memory: &[u8],
+        part: Range<usize>,
+        found: &mut dyn FnMut(u16, bool),
+    ) {
+        let source = Part { memory, from: part.start as u64 };
+        let address = (memory.as_ptr() as u64).wrapping_add(source.from);
+        stream.begin(part.len() as u64, address, self.tables.header.generation, 0);
         stream.open(&source);
         loop {
             match stream.look(&self.tables) {
@@ -70,13 +83,17 @@ impl KernelRules {
     }
 }
 
-struct Slice<'a>(&'a [u8]);
+struct Part<'a> {
+    memory: &'a [u8],
+    from: u64,
+}
 
-impl Source for Slice<'_> {
+impl Source for Part<'_> {
     const OF_PROGRAM: bool = true;
 
     unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
-        let part = usize::try_from(from).ok().and_then(|from| self.0.get(from..)?.get(..LEN as usize));
+        let from = usize::try_from(self.from.wrapping_add(from)).ok();
+        let part = from.and_then(|from| self.memory.get(from..)?.get(..LEN as usize));
         if let Some(part) = part {
             // SAFETY: by this function's contract there is room, and it is not this slice's own memory.
             unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };

@@ -5,7 +5,7 @@ use keymoat_tests::nginx::Nginx;
 use keymoat_tests::postgres::Postgres;
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Net, Options, Server, env, pki};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const NAME: &str = "keymoat-nothing";
@@ -32,6 +32,13 @@ fn repositories() -> (Nginx, String) {
     (nginx, url)
 }
 
+/// A folder with a `page` of 300,000 bytes.
+fn a_page() -> PathBuf {
+    let folder = env::fresh_dir("files");
+    fs::write(folder.join("page"), "words ".repeat(50_000)).expect("a file to serve");
+    folder
+}
+
 /// A command that knows nothing of this user's settings.
 fn unsettled(program: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
     let mut command = Command::new(program);
@@ -43,8 +50,7 @@ fn unsettled(program: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
 #[test]
 fn curl_asks_nginx() {
     let agent = Agent::shared_as(&Options::blocking());
-    let folder = env::fresh_dir("files");
-    fs::write(folder.join("page"), "words ".repeat(50_000)).expect("a file to serve");
+    let folder = a_page();
     let nginx = Nginx::of_files(&folder);
     for number in 0..TIMES {
         let url = format!("https://{}:{}/page?number={number}", Net::shared().v4, nginx.port);
@@ -74,8 +80,7 @@ fn nginx_asks_for_others() {
 #[test]
 fn nginx_keeps_its_connections_to_others() {
     let agent = Agent::shared_as(&Options::blocking());
-    let folder = env::fresh_dir("files");
-    fs::write(folder.join("page"), "words ".repeat(50_000)).expect("a file to serve");
+    let folder = a_page();
     let files = Nginx::of_files_in_the_clear(&folder);
     let proxy = Nginx::keeping_proxy_of(files.port);
     for _ in 0..TIMES {

@@ -2,8 +2,7 @@
 
 use super::*;
 use crate::decode::http2::tests::encoder::{Encoder, GET, How, client, frame, padded};
-use keymoat_abi::enforce::HEAD_ENDS;
-use keymoat_abi::scan::{Source, Step, Stream as Side};
+use keymoat_abi::scan::Stream as Side;
 
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
@@ -27,7 +26,7 @@ fn told<'a>(writes: impl IntoIterator<Item = &'a [u8]>) -> BTreeSet<u16> {
     told
 }
 
-pub(super) fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
+fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
     let graded = RULES.0.rules().iter().zip(RULES.1.grades()).zip(0..);
     graded
         .filter(|((rule, grade), _)| rule.on && **grade == Grade::Kernel)
@@ -35,11 +34,17 @@ pub(super) fn numbered() -> impl Iterator<Item = (u16, &'static Rule)> {
 }
 
 /// Positives that can be the value of a field.
-pub(super) fn values(rule: &Rule) -> impl Iterator<Item = &str> {
+fn values(rule: &Rule) -> impl Iterator<Item = &str> {
     rule.positives
         .iter()
         .map(String::as_str)
         .filter(|key| key.bytes().all(|byte| (b' '..=b'~').contains(&byte)))
+}
+
+/// The number of a rule, and a key of it.
+pub(super) fn a_key() -> (u16, &'static str) {
+    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
+    (number, values(rule).next().unwrap())
 }
 
 fn request(encoder: &mut Encoder, name: &str, value: &str) -> Vec<u8> {
@@ -57,45 +62,14 @@ fn encoders() -> impl Iterator<Item = Encoder> {
     )
 }
 
-/// A part of a program's memory that is written; what is before it can be read as well.
-struct Part<'a> {
-    memory: &'a [u8],
-    from: usize,
-}
-
-impl Source for Part<'_> {
-    const OF_PROGRAM: bool = true;
-
-    unsafe fn copy<const LEN: u32>(&self, to: *mut u8, from: u64) -> bool {
-        let from = (self.from as u64).wrapping_add(from) as usize;
-        let part = self.memory.get(from..).and_then(|rest| rest.get(..LEN as usize));
-        if let Some(part) = part {
-            // SAFETY: by this function's contract there is room.
-            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len()) };
-        }
-        part.is_some()
-    }
-}
-
 /// The rules told of writes of parts of one memory.
 fn told_of(memory: &[u8], parts: &[Range<usize>]) -> Vec<BTreeSet<u16>> {
     let mut side = Side::NEW;
     let told = parts.iter().map(|part| {
-        let source = Part { memory, from: part.start };
-        let address = memory.as_ptr() as u64 + part.start as u64;
-        side.begin(part.len() as u64, address, RULES.1.tables().header.generation, 0);
-        side.open(&source);
         let mut told = BTreeSet::new();
-        loop {
-            match side.look(RULES.1.tables()) {
-                Step::Hit(rule) if rule < HEAD_ENDS => {
-                    told.insert(rule);
-                }
-                Step::Hit(_) | Step::More => {}
-                Step::Starved if side.refill(&source) => {}
-                Step::Starved => break,
-            }
-        }
+        RULES.1.write_part(&mut side, memory, part.clone(), &mut |rule, _| {
+            told.insert(rule);
+        });
         told.extend(RULES.1.complete(side.flow()));
         told
     });
@@ -105,8 +79,7 @@ fn told_of(memory: &[u8], parts: &[Range<usize>]) -> Vec<BTreeSet<u16>> {
 /// A library that could not send all is given it again, or the rest of it; what comes then is understood as before.
 #[test]
 fn what_is_written_again_is_no_more_of_it() {
-    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
-    let key = values(rule).next().unwrap();
+    let (number, key) = a_key();
     let mut encoder = Encoder { how: How::Never, huffman: true, ..Encoder::new() };
     let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(GET))].concat();
     let words: Vec<u8> = (0..1500).flat_map(|n| format!("word {n} and ").into_bytes()).collect();
@@ -140,8 +113,7 @@ fn what_is_written_again_is_no_more_of_it() {
 /// An upload of nothing but zeros, in one buffer: each write looks like the last one, and is another.
 #[test]
 fn what_only_looks_like_it_is_more_of_it() {
-    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
-    let key = values(rule).next().unwrap();
+    let (number, key) = a_key();
     let mut encoder = Encoder { how: How::Never, huffman: true, ..Encoder::new() };
     let open = [client(), frame(HEADERS, END_HEADERS, 1, &encoder.block(GET))].concat();
     let zeros = frame(0, 0, 1, &[0; 16_384]).repeat(20);

@@ -1,6 +1,6 @@
 //! Where in a message a key is, as the kernel tells it: in a body only where that is certain.
 
-use super::http2::{RULES, numbered, values};
+use super::http2::{RULES, a_key};
 use crate::decode::http2::tests::encoder::{Encoder, GET, How, client, frame};
 use keymoat_abi::scan::Stream as Side;
 
@@ -9,14 +9,9 @@ const HEADERS: u8 = 1;
 const END_HEADERS: u8 = 4;
 const END_STREAM: u8 = 1;
 
-fn key() -> (u16, &'static str) {
-    let (number, rule) = numbered().find(|(_, rule)| rule.id == "anthropic-api-key").unwrap();
-    (number, values(rule).next().unwrap())
-}
-
 /// For each key that is told of one connection's writes: is it in a body?
 fn in_bodies<'a>(writes: impl IntoIterator<Item = &'a [u8]>) -> Vec<bool> {
-    let (key, _) = key();
+    let (key, _) = a_key();
     let (mut side, mut told) = (Side::NEW, Vec::new());
     for write in writes {
         RULES.1.write_stream(&mut side, write, &mut |rule, in_body| {
@@ -54,7 +49,7 @@ fn of(text: &str) -> Vec<bool> {
 
 #[test]
 fn the_head_of_a_request_is_no_body() {
-    let (_, key) = key();
+    let (_, key) = a_key();
     for head in [
         format!("POST /v1/messages HTTP/1.1\r\nx-api-key: {key}\r\n\r\n"),
         format!("GET /?key={key} HTTP/1.1\r\nhost: a\r\n\r\n"),
@@ -67,7 +62,7 @@ fn the_head_of_a_request_is_no_body() {
 
 #[test]
 fn what_follows_the_empty_line_is_one() {
-    let (_, key) = key();
+    let (_, key) = a_key();
     for body in
         [key.to_owned(), format!("{{\"prompt\": \"it is {key}, please\"}}"), format!("\r\n{key}\r\n\r\n")]
     {
@@ -81,7 +76,7 @@ fn what_follows_the_empty_line_is_one() {
 /// On a connection that is kept, the next request's head is no part of the last one's body.
 #[test]
 fn another_request_begins_anew() {
-    let (_, key) = key();
+    let (_, key) = a_key();
     let first = "POST /v1/messages HTTP/1.1\r\nhost: a\r\n\r\n{\"a\": 1}";
     for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] {
         let second = format!("{method} /v1?key={key} HTTP/1.1\r\nx-api-key: {key}\r\n\r\n");
@@ -93,7 +88,7 @@ fn another_request_begins_anew() {
 /// Not certain: it may be the head of another request, or no HTTP at all.
 #[test]
 fn a_doubt_is_no_body() {
-    let (_, key) = key();
+    let (_, key) = a_key();
     for text in [
         format!("\r\n\r\n{key}"),
         format!("EHLO a\r\n\r\n{key}"),
@@ -105,7 +100,7 @@ fn a_doubt_is_no_body() {
 
 #[test]
 fn frames_say_what_they_hold() {
-    let (_, key) = key();
+    let (_, key) = a_key();
     let mut encoder = Encoder { how: How::Never, ..Encoder::new() };
     let mut head = |stream: u32, fields: &[(&str, &str)]| {
         frame(HEADERS, END_HEADERS, stream, &encoder.block(&[GET, fields].concat()))
