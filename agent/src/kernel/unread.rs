@@ -1,8 +1,8 @@
 //! Does a judged connection say how much it has to read?
 //!
-//! Since a change of early 2026 (first released in Linux 6.6.128, 6.12.75 and 6.18.14) the kernel counts, for a socket in a sockhash, what
+//! Since a change of early 2026 (others report it of Linux 6.6.128, 6.12.75 and 6.18.14 on) the kernel counts, for a socket in a sockhash, what
 //! programs on its incoming side passed on. Where only writes are judged there is none of them, and `ioctl(FIONREAD)` says 0, whatever came.
-//! Later releases count right again: 6.18.44 errs, 6.12.117 and 7.3.4 do not. So the kernel is asked, not its version.
+//! Seen here: 6.18.44 errs, 6.1.0-57, 6.12.117 and 7.3.4 do not. So the kernel is asked, not its version.
 //!
 //! It cannot be put right from here: that takes writing to programs' memory, which a locked down kernel forbids. Programs that rely on it
 //! ([`keymoat_abi::config::RELIES_ON_UNREAD`]) are spared.
@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd as _;
 
 /// What it means, for `doctor` and the log.
 pub const HIDDEN: &str = "this kernel tells programs that nothing waits to be read on connections that are judged (FIONREAD): what nginx opens is \
-     judged as packets only, and its TLS not refused; others may read in small pieces; newer releases of every stable series are right";
+     judged as packets only, and its TLS not refused; others may read in small pieces; kernels 6.12.117 and 7.3.4 are right";
 
 /// Does it not? Where that cannot be tried (there is no loopback, the kernel has no such maps), it does.
 pub fn is_hidden() -> bool {
