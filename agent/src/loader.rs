@@ -3,6 +3,7 @@
 mod judging;
 pub mod pins;
 mod programs;
+mod raw_link;
 mod sockets;
 mod uprobes;
 

@@ -1,15 +1,20 @@
 /* A TLS client on OpenSSL that writes a script, one SSL_write per entry.
  *
- *   openssl_client IP PORT SNI SCRIPT [ex|on|wait|threads=N]...
+ *   openssl_client IP PORT SNI SCRIPT [ex|on|wait|ktls|sendfile|write|threads=N]...
  *
  * ex         SSL_write_ex instead of SSL_write
  * on         a write that fails is said to be "refused", and the next one follows
  * wait       after the handshake print "connected" and wait for a line on standard input
+ * ktls       the kernel is asked to encrypt; print who does
+ * sendfile   SSL_sendfile instead of SSL_write, which takes a kernel that encrypts
+ * write      write(2) on the socket instead of SSL_write, which takes one, too
  * threads=N  N connections at once, each with every Nth part of the script
  *
  * A script is, for each write, a line with its length and then that many bytes.
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -18,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,7 +35,7 @@ struct chunk {
 static struct chunk *chunks;
 static size_t chunk_count;
 static const char *ip, *sni;
-static int port, use_ex, go_on, wait_first;
+static int port, use_ex, go_on, wait_first, kernel_tls, as_file, as_write;
 static size_t threads = 1;
 
 static void die(const char *what) {
@@ -65,8 +71,22 @@ static int connect_to_server(void) {
     return fd;
 }
 
+/* Through the TLS of the kernel, past the library. */
+static void send_chunk(SSL *ssl, const struct chunk *chunk) {
+    int file;
+    if (as_write) {
+        if (write(SSL_get_fd(ssl), chunk->bytes, chunk->length) != (ssize_t)chunk->length) die("write");
+        return;
+    }
+    file = memfd_create("chunk", 0);
+    if (file < 0 || write(file, chunk->bytes, chunk->length) != (ssize_t)chunk->length) die("file");
+    if (SSL_sendfile(ssl, file, 0, chunk->length, 0) != (ssize_t)chunk->length) die("SSL_sendfile");
+    close(file);
+}
+
 static void write_chunk(SSL *ssl, const struct chunk *chunk) {
     size_t written = 0;
+    if (as_file || as_write) return send_chunk(ssl, chunk);
     int result = use_ex ? SSL_write_ex(ssl, chunk->bytes, chunk->length, &written)
                         : SSL_write(ssl, chunk->bytes, (int)chunk->length);
     if (result == (use_ex ? 1 : (int)chunk->length)) return;
@@ -87,6 +107,12 @@ static void *client(void *argument) {
     if (!ssl || !SSL_set_fd(ssl, fd)) die("SSL_new");
     if (*sni) SSL_set_tlsext_host_name(ssl, sni);
     if (SSL_connect(ssl) != 1) die("SSL_connect");
+    if (kernel_tls) {
+        int kernel = BIO_get_ktls_send(SSL_get_wbio(ssl));
+        puts(kernel ? "the kernel encrypts" : "OpenSSL encrypts");
+        errno = EOPNOTSUPP;
+        if (!kernel && (as_file || as_write)) die("TLS of the kernel");
+    }
     if (wait_first) {
         puts("connected");
         fflush(stdout);
@@ -104,7 +130,7 @@ static void *client(void *argument) {
 
 int main(int argc, char **argv) {
     if (argc < 5) {
-        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|on|wait|threads=N]...\n", argv[0]);
+        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|on|wait|ktls|sendfile|write|threads=N]...\n", argv[0]);
         return 2;
     }
     ip = argv[1], port = atoi(argv[2]), sni = argv[3];
@@ -113,12 +139,16 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "ex")) use_ex = 1;
         else if (!strcmp(argv[i], "on")) go_on = 1;
         else if (!strcmp(argv[i], "wait")) wait_first = 1;
+        else if (!strcmp(argv[i], "ktls")) kernel_tls = 1;
+        else if (!strcmp(argv[i], "sendfile")) kernel_tls = as_file = 1;
+        else if (!strcmp(argv[i], "write")) kernel_tls = as_write = 1;
         else if (!strncmp(argv[i], "threads=", 8)) threads = strtoul(argv[i] + 8, NULL, 10);
         else die(argv[i]);
     }
     signal(SIGPIPE, SIG_IGN);
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     if (!context || threads == 0) die("SSL_CTX_new");
+    if (kernel_tls) SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
     pthread_t *handles = calloc(threads, sizeof *handles);
     for (size_t i = 0; i < threads; i++)
         if (pthread_create(&handles[i], NULL, client, context)) die("pthread_create");

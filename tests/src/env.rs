@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Marks everything this harness leaves in shared places; the process id follows.
@@ -25,6 +25,17 @@ pub fn slow() -> f64 {
 pub fn has_bpf_lsm() -> bool {
     let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     modules.trim().split(',').any(|module| module == "bpf")
+}
+
+/// Whether this kernel does TLS itself (CONFIG_TLS), as a module that has to be loaded mostly.
+pub fn has_kernel_tls() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| {
+        // Fails where it is built in, or not there at all.
+        let _ = Command::new("modprobe").args(["-q", "tls"]).status();
+        let protocols = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
+        protocols.split_whitespace().any(|protocol| protocol == "tls")
+    });
+    *HAS
 }
 
 /// Whether the tests run in an emulated machine (`cargo xtask vm`).

@@ -10,6 +10,7 @@
 //! the agent before it stop; then the old links go. Sockets keep the program that judges their messages as long as they
 //! live, and it goes on with the same maps.
 
+use super::raw_link;
 use crate::kernel::rcu::Expedited;
 use aya::maps::MapInfo;
 use aya::programs::links::{FdLink, LinkError};
@@ -18,6 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::mount::{MountFlags, mount};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,9 +115,19 @@ impl Pins {
 
     /// Keeps a program attached for as long as the file is there, and names the file.
     pub fn keep(&self, link: FdLink) -> Result<PathBuf, PinError> {
-        let path = links_folder(self.epoch).join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self.next_path();
         link.pin(&path)?;
         Ok(path)
+    }
+
+    /// The same for a link that is nothing but a descriptor.
+    pub(super) fn keep_raw(&self, link: &OwnedFd) -> Result<(), PinError> {
+        let path = self.next_path();
+        raw_link::pin(link, &path).map_err(failed("cannot pin a link to", &path))
+    }
+
+    fn next_path(&self) -> PathBuf {
+        links_folder(self.epoch).join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
     /// Detaches what [`Self::keep`] kept, unless the agent is about to end.

@@ -35,6 +35,9 @@ pub(super) const PACKET_SOCKETS: &str = "packet_socket";
 /// Judges what is written on TCP connections.
 pub(super) const MESSAGES: &str = "message_egress";
 
+/// Keeps TLS of the kernel off connections whose messages are judged.
+pub(super) const KERNEL_TLS: &str = "kernel_tls";
+
 /// What the kernel verifies first of all programs that override: a few instructions, no more.
 pub(super) const OVERRIDE: &str = "return_override";
 

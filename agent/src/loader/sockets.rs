@@ -1,16 +1,22 @@
 //! Programs on sockets, packets and, where those are not to be had, system calls.
 
-use super::programs::{JUDGING, MESSAGES, PACKET_SOCKETS, SYSCALL_PROGRAMS};
-use super::{Kernel, LoadError, program};
+use super::programs::{JUDGING, KERNEL_TLS, MESSAGES, PACKET_SOCKETS, SYSCALL_PROGRAMS};
+use super::{Kernel, LoadError, program, raw_link};
 use crate::kernel;
 use aya::Ebpf;
 use aya::maps::SockHash;
 use aya::programs::{
-    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Lsm, Program, ProgramError, SkMsg,
-    SockOps, TracePoint,
+    CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, CgroupSockopt, Lsm, Program,
+    ProgramError, SkMsg, SockOps, TracePoint,
 };
+use aya::sys::SyscallError;
+use aya_obj::generated::bpf_attach_type::BPF_CGROUP_SETSOCKOPT;
 use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::Path;
+
+/// Links (since 5.7) always allow other programs beside them, whatever the mode; a flag is refused.
+const MODE: CgroupAttachMode = CgroupAttachMode::Single;
 
 impl Kernel {
     /// Sees every TCP segment and UDP datagram that leaves a cgroup below `cgroup`, and who opens which connection.
@@ -18,8 +24,6 @@ impl Kernel {
     /// # Errors
     /// When the kernel refuses a program; the error holds the verifier's words.
     pub fn attach_sockets(&self, cgroup: &Path) -> Result<(), LoadError> {
-        // Links (since 5.7) always allow other programs beside them, whatever the mode; a flag is refused.
-        const MODE: CgroupAttachMode = CgroupAttachMode::Single;
         let cgroup = File::open(cgroup)
             .map_err(|error| LoadError::Cgroup { path: cgroup.display().to_string(), error })?;
         let mut ebpf = self.lock();
@@ -33,6 +37,7 @@ impl Kernel {
             self.keep(link)?;
         }
         if self.judges() {
+            self.attach_kernel_tls(&mut ebpf, &cgroup)?;
             self.attach_messages(&mut ebpf)?;
         }
         let name = self.variant("tcp_connections");
@@ -111,6 +116,7 @@ impl Kernel {
         let mut ebpf = self.lock();
         let failed = |name| move |error| LoadError::Program { name, error };
         program::<SkMsg>(&mut ebpf, MESSAGES)?.load().map_err(failed(MESSAGES))?;
+        program::<CgroupSockopt>(&mut ebpf, KERNEL_TLS)?.load().map_err(failed(KERNEL_TLS))?;
         for &(_, name) in JUDGING {
             let program = ebpf.program_mut(name).ok_or(LoadError::Missing(name))?;
             match program {
@@ -121,6 +127,21 @@ impl Kernel {
             .map_err(failed(name))?;
         }
         Ok(())
+    }
+
+    /// Keeps TLS of the kernel off connections whose messages are judged.
+    fn attach_kernel_tls(&self, ebpf: &mut Ebpf, cgroup: &File) -> Result<(), LoadError> {
+        let name = KERNEL_TLS;
+        let failed = |error| LoadError::Program { name, error };
+        let options: &mut CgroupSockopt = program(ebpf, name)?;
+        options.load().map_err(failed)?;
+        let Some(pins) = &self.pins else {
+            return options.attach(cgroup, MODE).map(drop).map_err(failed);
+        };
+        let program = options.fd().map_err(failed)?.as_fd();
+        let link = raw_link::attach(program, cgroup.as_fd(), BPF_CGROUP_SETSOCKOPT)
+            .map_err(|io_error| failed(SyscallError { call: "bpf_link_create", io_error }.into()))?;
+        Ok(pins.keep_raw(&link)?)
     }
 
     /// Has every message judged that is sent on a socket in `CONNECTIONS`. Before sockets come into it: each keeps the program that

@@ -4,6 +4,7 @@
 //! known where the connection goes, it does. Otherwise it notes them (`keys`), and the socket that is about to carry that
 //! plaintext's record refuses it (`sk_msg`). Plaintext of TCP connections and datagrams are scanned where they are refused.
 
+pub mod kernel_tls;
 pub mod keys;
 pub mod lsm;
 pub mod return_override;

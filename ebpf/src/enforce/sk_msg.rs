@@ -54,6 +54,13 @@ pub fn watch(ctx: &SockOpsContext, cookie: u64) {
     const ANY: u64 = 0; // BPF_ANY
     let mut key = cookie;
     // SAFETY: the program's own context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if !sk.is_null() {
+        // For `has_gate`. If there is no room, the first message tries again.
+        // SAFETY: the context's socket, checked above.
+        let _ = unsafe { gate(sk) };
+    }
+    // SAFETY: the program's own context.
     let result = unsafe { CONNECTIONS.update(&mut key, &mut *ctx.ops, ANY) };
     if result.is_err() {
         emit::lost(LossCause::NotJudged);
@@ -97,6 +104,17 @@ pub unsafe fn gate(sk: *mut bpf_sock) -> Option<*mut Gate> {
     // SAFETY: by this function's contract; the verifier checks the socket's type.
     let gate = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), CREATE) };
     if gate.is_null() { None } else { Some(gate.cast()) }
+}
+
+/// Is the connection judged?
+///
+/// # Safety
+/// As [`gate`].
+#[inline(always)]
+pub unsafe fn has_gate(sk: *mut bpf_sock) -> bool {
+    let map = core::ptr::from_ref(&GATES).cast_mut().cast();
+    // SAFETY: as in `gate`.
+    !unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.is_null()
 }
 
 #[inline(always)]

@@ -9,6 +9,7 @@ mod capture;
 mod clients;
 mod comings_and_goings;
 mod everyday;
+mod kernel_tls;
 mod ladder;
 mod life;
 mod overload;

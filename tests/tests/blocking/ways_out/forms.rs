@@ -1,6 +1,6 @@
 //! What the bytes look like: TLS libraries, protocols, encodings.
 
-use super::{Arrives, Way, one};
+use super::{Arrives, Way, is_unsupported, one};
 use keymoat_tests::cases::Invocation;
 use keymoat_tests::commands::*;
 use keymoat_tests::programs::{Linked, gnutls_client, km_rustls, openssl_client};
@@ -11,6 +11,8 @@ const ENCODED: &str = "the kernel does not undo it; the agent does, and says so 
     rotate the key";
 const NO_PROBE: &str = "there is no function to probe; the process is reported as `unseen-tls`. To do: a program that uses a \
     TLS library that `keymoat doctor` names, or `--strict`";
+const NO_KERNEL_TLS: &str = "the kernel does no TLS on a connection that is judged: EPERM, with a key or without. OpenSSL encrypts by itself \
+    then, and is judged";
 
 type Make = fn(&Server, Option<&FakeKey>) -> Invocation;
 
@@ -53,6 +55,7 @@ fn libraries() -> Vec<Way> {
         refused("OpenSSL of Node.js", Server::https, |server, key| {
             node("https", key).args(named(server)).done()
         }),
+        kernel_tls(),
         refused("GnuTLS", Server::https, |server, key| {
             gnutls_client("send", server.address(), pki::HOST, &one_request(key)).into()
         }),
@@ -64,6 +67,24 @@ fn libraries() -> Vec<Way> {
             Expected::Otherwise(Outcome::NotSeen, NO_PROBE),
         ),
     ]
+}
+
+/// Programs leave it to their library then, as on kernels without.
+fn kernel_tls() -> Way {
+    let attempt = |_: &_| {
+        for how in ["sendfile", "write"] {
+            let client = |server: &Server, key: Option<&FakeKey>| {
+                let mut client =
+                    openssl_client(Linked::Shared, server.address(), pki::HOST, &one_request(key));
+                client.arg(how);
+                client.into()
+            };
+            assert!(is_unsupported(&Server::https(), client), "then it has to be judged");
+        }
+        Outcome::Unsupported
+    };
+    let expected = Expected::Otherwise(Outcome::Unsupported, NO_KERNEL_TLS);
+    Way { what: "TLS of the kernel (kTLS), past OpenSSL", attempt: Box::new(attempt), expected }
 }
 
 fn protocols() -> Vec<Way> {
