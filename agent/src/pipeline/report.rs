@@ -68,9 +68,9 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         self.output.send(Record::Refusal(refusal));
     }
 
-    /// Was this already found on the flow?
+    /// Was this already found on the flow, and left?
     pub fn knows(&self, flow: &Flow, hit: &Hit) -> bool {
-        flow.seen.as_ref().is_some_and(|seen| seen.contains(self.identity(hit)))
+        flow.seen.as_ref().is_some_and(|seen| seen.contains(self.identity(hit, false)))
     }
 
     /// Sends a finding, or counts it when the flow had it before.
@@ -78,7 +78,6 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         if flow.tuple.is_known() && flow.tuple.is_loopback() && !self.include_loopback {
             return;
         }
-        let identity = self.identity(&waiting.hit);
         let refused = match &mut flow.refused {
             Some(refused) if waiting.write >= refused.from => {
                 refused.explained = true;
@@ -86,6 +85,7 @@ impl<F: Facts, O: Output> Reporter<F, O> {
             }
             _ => None,
         };
+        let identity = self.identity(&waiting.hit, refused.is_some());
         if let Some(known) = flow.seen.get_or_insert_default().find(identity) {
             match known.finding {
                 _ if waiting.hit.second_look => {}
@@ -121,9 +121,9 @@ impl<F: Facts, O: Output> Reporter<F, O> {
         }
     }
 
-    /// The fingerprint is keyed: nobody outside can aim for equal hashes.
-    fn identity(&self, hit: &Hit) -> u64 {
-        self.hasher.hash_one((&hit.fingerprint, &hit.location))
+    /// The fingerprint is keyed: nobody outside can aim for equal hashes. What was refused is no repeat of what left.
+    fn identity(&self, hit: &Hit, refused: bool) -> u64 {
+        self.hasher.hash_one((&hit.fingerprint, &hit.location, refused))
     }
 
     /// Judges a hit and sends what is to be said about it. None: nothing is, which was counted.

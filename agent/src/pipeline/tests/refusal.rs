@@ -198,6 +198,20 @@ fn what_left_before_a_call_that_was_stopped_is_not_blocked_by_it() {
     assert_eq!(outcomes(&rig), [(Action::Late, None)]);
 }
 
+/// One's own key is in every request: in one that left, and in one that was stopped for another key.
+#[test]
+fn a_key_that_left_and_was_stopped_is_both() {
+    let (mut rig, _ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    stop(&mut rig, &conn, 0, &request(1));
+    no_word_comes(&mut rig);
+    assert_eq!(outcomes(&rig), [blocked("return-override"), (Action::Late, None)]);
+    rig.write(&mut conn, request(1));
+    no_word_comes(&mut rig);
+    assert_eq!(outcomes(&rig), [], "a repeat");
+}
+
 #[test]
 fn a_key_that_began_in_an_earlier_call_is_found_in_the_one_that_was_stopped() {
     let (mut rig, _ended) = blocking();
