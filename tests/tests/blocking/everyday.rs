@@ -7,6 +7,8 @@ use keymoat_tests::{Agent, Client, Expect, FakeKey, Net, Options, Server, env, p
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 const NAME: &str = "keymoat-nothing";
 const TIMES: usize = 30;
@@ -256,4 +258,34 @@ fn psql_queries_and_copies() {
     psql.args(["-c", &format!("select '{}'", key.reveal())]);
     assert!(!Client::start(psql).end().status.success());
     agent.expect(&Expect::key(&key).action("blocked"));
+}
+
+/// All of them side by side, again and again under one agent: in a run of its own for an hour.
+#[test]
+fn all_at_once_for_an_hour() {
+    const ALL: [(&str, fn()); 9] = [
+        ("curl and nginx", curl_asks_nginx),
+        ("nginx and its upstreams", nginx_asks_for_others),
+        ("nginx and the connections that it keeps", nginx_keeps_its_connections_to_others),
+        ("Python and Node", python_and_node_keep_asking),
+        ("git", git_pushes_and_clones),
+        ("pip", pip_downloads),
+        ("npm", npm_installs),
+        ("apt", apt_updates_and_downloads),
+        ("psql", psql_queries_and_copies),
+    ];
+    let _agent = Agent::shared_as(&Options::blocking());
+    let end = Instant::now() + Duration::from_secs(60 * env::count(0, 60) as u64);
+    thread::scope(|scope| {
+        for (name, work) in ALL {
+            scope.spawn(move || {
+                let mut rounds = 0;
+                while rounds == 0 || Instant::now() < end {
+                    work();
+                    rounds += 1;
+                }
+                eprintln!("{name}: {rounds} rounds");
+            });
+        }
+    });
 }
