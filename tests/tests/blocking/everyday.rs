@@ -251,8 +251,12 @@ fn psql_queries_and_copies() {
     let copied = Client::run_with(server.psql(), script.as_bytes());
     assert!(copied.stdout.trim().ends_with("20030"), "{}", copied.stdout);
     assert_unharmed(&agent, server.port());
+}
 
-    // It can tell a key from all that.
+#[test]
+fn psql_sends_no_key() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let server = Postgres::start();
     let key = FakeKey::anthropic();
     let mut psql = server.psql();
     psql.args(["-c", &format!("select '{}'", key.reveal())]);
