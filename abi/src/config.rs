@@ -27,6 +27,11 @@ pub struct Config {
     pub response_budget: u32,
     /// Not 0: sockets whose messages are judged hide what they have to read, so those of [`RELIES_ON_UNREAD`] are not.
     pub unread_hidden: u32,
+    /// Depth of the cgroup of [`Config::tree`] below the root of cgroup v2.
+    pub tree_level: u32,
+    /// Cgroup id (its directory's inode number) of the only processes whose TLS calls are of interest; 0 = all are. Their sockets
+    /// are told apart by where the socket programs are attached.
+    pub tree: u64,
 }
 
 /// Programs that read only as long as the kernel says that there is something to read (FIONREAD), and wait for ever where it says nothing.
@@ -48,8 +53,8 @@ pub fn comm(name: &[u8]) -> Comm {
 /// 134 ms.
 pub const BUDGET_PERIOD_BITS: u32 = 27;
 
-const _: () = assert!(core::mem::size_of::<Config>() == 44);
+const _: () = assert!(core::mem::size_of::<Config>() == 56);
 
-// SAFETY: `Config` is `repr(C)`, made of `u32` only, without padding, and every bit pattern is valid.
+// SAFETY: `Config` is `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for Config {}

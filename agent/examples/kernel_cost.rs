@@ -82,6 +82,7 @@ fn load(rules: &RuleSet, compiled: &KernelRules) -> Outcome<Kernel> {
         ring_bytes: RING_BYTES,
         task: TaskOffsets::read().unwrap_or_default(),
         unread_hidden: false,
+        tree: None,
     };
     let ids = rules.rules().iter().map(|rule| rule.id.as_str()).collect();
     Ok(Kernel::load(

@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ring_bytes: 64 * 1024,
             task: TaskOffsets::default(),
             unread_hidden: false,
+            tree: None,
         },
         None,
     )?;

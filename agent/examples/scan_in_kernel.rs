@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring_bytes: 64 * 1024,
         task: TaskOffsets::default(),
         unread_hidden: false,
+        tree: None,
     };
     let began = Instant::now();
     let kernel = Kernel::load(settings, Some(Judging::unnumbered(compiled.tables())))?;

@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ring_bytes: 64 * 1024,
         task: TaskOffsets::read().unwrap_or_default(),
         unread_hidden: false,
+        tree: None,
     };
     let methods: Vec<_> =
         std::env::args().skip(1).map(|name| Method::from_str(&name, false)).collect::<Result<_, _>>()?;

@@ -24,3 +24,4 @@ pub mod socket_layer;
 pub mod sockets;
 pub mod status;
 pub mod terminal;
+pub mod tree;

@@ -12,6 +12,7 @@ pub use programs::TLS_PROGRAMS;
 pub use uprobes::Uprobes;
 
 use crate::enforce::Method;
+use crate::kernel::cgroup::CgroupId;
 use crate::kernel::numbers::Numbers;
 use crate::kernel::{TaskOffsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
@@ -72,6 +73,8 @@ pub struct Settings {
     pub task: TaskOffsets,
     /// See [`kernel::unread`]. In `strict` mode nobody is spared.
     pub unread_hidden: bool,
+    /// The only processes to watch; none: all.
+    pub tree: Option<CgroupId>,
 }
 
 /// The loaded object. Cloning shares it; dropping the last clone detaches everything.
@@ -118,6 +121,8 @@ impl Kernel {
             everything: everything.into(),
             response_budget: settings.response_budget,
             unread_hidden: spares.into(),
+            tree_level: settings.tree.map_or(0, |tree| tree.level),
+            tree: settings.tree.map_or(0, |tree| tree.id),
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);

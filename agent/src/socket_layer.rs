@@ -6,6 +6,7 @@ use crate::kernel::cgroup;
 use crate::loader::{Kernel, LoadError};
 use crate::sockets::{Adopted, Sockets, Wanted};
 use serde::Serialize;
+use std::path::Path;
 
 /// What is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,12 +81,24 @@ fn attach_sockets(
     sockets: &mut Sockets,
     wanted: Wanted,
 ) -> Result<(SocketLayer, Adopted), LayerError> {
-    let cgroup = cgroup::v2_mount().ok_or(LayerError::NoCgroup)?;
-    kernel.attach_sockets(&cgroup).map_err(LayerError::Sockets)?;
+    attach_below(kernel, sockets, &cgroup::v2_mount().ok_or(LayerError::NoCgroup)?)?;
+    Ok((SocketLayer::Sockets, sockets.adopt_connections(wanted)))
+}
+
+/// Attaches to the sockets of one cgroup and those below it. Existing connections are left alone.
+///
+/// # Errors
+/// [`LayerError::Sockets`]
+pub fn attach_below(
+    kernel: &Kernel,
+    sockets: &mut Sockets,
+    cgroup: &Path,
+) -> Result<SocketLayer, LayerError> {
+    kernel.attach_sockets(cgroup).map_err(LayerError::Sockets)?;
     if let Some(connections) = kernel.take_connections() {
         sockets.judge(connections, kernel.succeeds(), kernel.spares());
     }
-    Ok((SocketLayer::Sockets, sockets.adopt_connections(wanted)))
+    Ok(SocketLayer::Sockets)
 }
 
 fn attach_syscalls(

@@ -28,6 +28,8 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     everything: 0,
     response_budget: 0,
     unread_hidden: 0,
+    tree_level: 0,
+    tree: 0,
 });
 
 /// The epoch of the agent whose programs judge: one entry. Written by the agent once all of its own are attached, so that one

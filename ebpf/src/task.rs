@@ -1,7 +1,9 @@
 //! Who is running.
 
 use crate::maps::CONFIG;
-use aya_ebpf::helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_task, bpf_probe_read_kernel,
+};
 
 /// `tgid << 32 | tid` where the program type has no `bpf_get_current_pid_tgid` (cgroup_skb before 6.10):
 /// read from `task_struct` at offsets the agent took from BTF. 0 when they are not known.
@@ -62,6 +64,14 @@ pub unsafe fn no_comm(to: *mut u8) {
 pub unsafe fn comm(to: *mut u8) {
     // SAFETY: by this function's contract.
     unsafe { bpf_get_current_comm(to.cast(), 16) };
+}
+
+/// Is this process outside the tree that is watched?
+#[inline(always)]
+pub fn is_outside() -> bool {
+    let config = CONFIG.load();
+    // SAFETY: no pointers; 0 where the task's cgroup is not that deep.
+    config.tree != 0 && unsafe { bpf_get_current_ancestor_cgroup_id(config.tree_level as i32) } != config.tree
 }
 
 /// Is this the agent itself? Its traffic is never captured.

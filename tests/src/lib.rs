@@ -29,6 +29,7 @@ pub mod script;
 pub mod server;
 pub mod tables;
 pub mod threat_model;
+pub mod watched;
 
 pub use agent::{Agent, Options};
 pub use child::{Client, Finished};

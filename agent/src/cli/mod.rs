@@ -5,6 +5,8 @@ pub mod agent_args;
 pub mod allow;
 pub mod doctor;
 pub mod rules;
+pub mod run;
+mod running;
 pub mod scan;
 
 use crate::config::{Config, ConfigError};
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 pub use agent_args::AgentArgs;
 pub use allow::AllowArgs;
 pub use rules::RulesArgs;
+pub use run::{KeepArgs, LaunchArgs, RunArgs};
 pub use scan::ScanArgs;
 
 /// Sees API keys and other secrets leave this machine.
@@ -30,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch this host and report what leaves (needs privileges)
     Agent(AgentArgs),
+    /// Watch one command and what it starts, and nothing else (needs privileges)
+    Run(RunArgs),
     /// Let keys of one rule pass for a while, where they would be refused
     Allow(AllowArgs),
     /// Look for secrets in files or a stream (needs none)
@@ -38,6 +43,12 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// The rules in use
     Rules(RulesArgs),
+    /// What `run` starts the command with
+    #[command(name = crate::tree::launch::VERB, hide = true)]
+    Launch(LaunchArgs),
+    /// What keeps its rights while `run` gives up its own
+    #[command(name = crate::tree::keeper::VERB, hide = true)]
+    Keep(KeepArgs),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -96,6 +107,9 @@ mod tests {
         for line in [
             "agent",
             "agent --config f --mode block --jsonl - --collector http://c:1 --include-loopback",
+            "run -- curl -sS https://example.com",
+            "run --mode block --jsonl - --include-loopback -- sh -c true",
+            "run --user nobody -- id",
             "scan",
             "allow anthropic-api-key --to hook.example.com --for 30m",
             "allow anthropic-api-key --once",
@@ -118,6 +132,8 @@ mod tests {
             "agent --collector c",
             "rules show",
             "watch",
+            "run",
+            "run curl",
             "scan --policy p.toml",
             "scan --destination d --location nowhere",
         ] {

@@ -29,6 +29,7 @@ pub use notify::NotifyError;
 
 use crate::health::Counters;
 use crate::record::{Destination, UnseenTls};
+use crate::tree::Tree;
 use library::{Inventory, Libraries};
 use std::fs::File;
 use std::sync::Arc;
@@ -89,12 +90,14 @@ pub struct Options {
     pub scan_every: Duration,
     /// Calls are stopped at their probes: each is told how its call can be left.
     pub detours: bool,
+    /// The only processes to look at; none: all.
+    pub tree: Option<Arc<Tree>>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let scan_every = Duration::from_secs(1);
-        Self { max_files: 4096, ring_bytes: 256 * 1024, scan_every, detours: false }
+        Self { max_files: 4096, ring_bytes: 256 * 1024, scan_every, detours: false, tree: None }
     }
 }
 
@@ -183,5 +186,5 @@ pub fn survey(counters: Counters) -> Result<Vec<LibraryReport>, DiscoverError> {
 
 /// Whether this kernel lets us hear of new programs and libraries.
 pub fn notifications_available() -> Result<(), NotifyError> {
-    notify::Stream::open(4096).map(drop)
+    notify::Stream::open(4096, None).map(drop)
 }

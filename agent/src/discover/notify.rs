@@ -5,11 +5,13 @@
 
 use super::maps::{Inode, Mapping};
 use super::processes::Time;
+use crate::tree::Tree;
 use perf_event::data::parse::Parser;
 use perf_event::data::{Comm, Exit, Fork, Lost, Mmap2, RecordMetadata, Visitor};
 use perf_event::events::Software;
 use perf_event::{Builder, Clock, Record, SampleFlag, Sampler};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +23,8 @@ const PERF_RECORD_MISC_COMM_EXEC: u16 = 1 << 13;
 pub enum NotifyError {
     #[error("the kernel refuses exec and mmap notifications (perf_event_open on CPU {cpu}: {error})")]
     Refused { cpu: usize, error: io::Error },
+    #[error("the cgroup of the process tree cannot be opened: {0}")]
+    Tree(io::Error),
     #[error("the buffer for exec and mmap notifications cannot be mapped: {0}")]
     Ring(io::Error),
     #[error("the list of online CPUs cannot be read: {0}")]
@@ -51,9 +55,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn open(ring_bytes: usize) -> Result<Self, NotifyError> {
+    pub(super) fn open(ring_bytes: usize, tree: Option<&Tree>) -> Result<Self, NotifyError> {
+        let cgroup = tree.map(Tree::open).transpose().map_err(NotifyError::Tree)?;
         let online = std::fs::read_to_string("/sys/devices/system/cpu/online").map_err(NotifyError::Cpus)?;
-        let rings = cpu_list(&online).map(|cpu| open_ring(cpu, ring_bytes)).collect::<Result<Vec<_>, _>>()?;
+        let rings = cpu_list(&online)
+            .map(|cpu| open_ring(cpu, ring_bytes, cgroup.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         match rings.is_empty() {
             false => Ok(Self { rings }),
             true => Err(NotifyError::Cpus(io::Error::other(format!("not understood: {online}")))),
@@ -89,9 +96,13 @@ impl Stream {
     }
 }
 
-fn open_ring(cpu: usize, ring_bytes: usize) -> Result<Sampler, NotifyError> {
-    let counter = Builder::new(Software::DUMMY)
-        .any_pid()
+fn open_ring(cpu: usize, ring_bytes: usize, cgroup: Option<&File>) -> Result<Sampler, NotifyError> {
+    let mut builder = Builder::new(Software::DUMMY);
+    match cgroup {
+        Some(cgroup) => builder.observe_cgroup(cgroup),
+        None => builder.any_pid(),
+    };
+    let counter = builder
         .one_cpu(cpu)
         .mmap(true)
         .mmap2(true)

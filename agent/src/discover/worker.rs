@@ -7,6 +7,7 @@ use super::processes::{Processes, Time};
 use super::{DiscoverError, Hello, Options, ProcessEvents, Report, Source, unseen, well_known};
 use crate::health::{Cause, Counters};
 use crate::kernel::priority;
+use crate::tree::Tree;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use std::os::fd::AsFd;
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     hellos: Receiver<Hello>,
     report: Report,
     counters: Counters,
+    /// The only processes to look at; none: all.
+    tree: Option<Arc<Tree>>,
     /// Processes read too early, and how often they will be read again.
     half_read: Vec<(u32, u8)>,
     /// When notifications were lost.
@@ -54,7 +57,7 @@ impl Worker {
         counters: Counters,
         options: &Options,
     ) -> Result<Self, DiscoverError> {
-        let (stream, source) = match Stream::open(options.ring_bytes) {
+        let (stream, source) = match Stream::open(options.ring_bytes, options.tree.as_deref()) {
             Ok(stream) => (Some(stream), Source::Notifications),
             Err(error) => {
                 tracing::warn!(%error, "processes are looked through periodically instead");
@@ -78,6 +81,7 @@ impl Worker {
             hellos,
             report,
             counters,
+            tree: options.tree.clone(),
             half_read: Vec::new(),
             rescan: false,
             last_scan: now,
@@ -169,7 +173,7 @@ impl Worker {
     }
 
     fn scan_processes(&mut self) {
-        let pids = maps::pids();
+        let pids = self.tree.as_ref().map_or_else(maps::pids, |tree| tree.processes());
         let lost = std::mem::take(&mut self.rescan);
         for &pid in &pids {
             let time = monotonic();

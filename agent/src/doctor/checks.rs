@@ -138,6 +138,7 @@ pub(super) fn settings() -> Settings {
         ring_bytes: RING_BYTES,
         task,
         unread_hidden: false,
+        tree: None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod exceptions;
 pub mod hang_up;
 pub mod judgement;
 pub mod ladder;
+pub mod lone;
 pub mod verdicts;
 
 use serde::{Deserialize, Serialize};

@@ -32,6 +32,14 @@ pub fn render(line: &Line, color: bool) -> Option<String> {
     }
 }
 
+/// The same of what was seen only, and not of how the agent fares: for who runs one command.
+pub fn render_sightings(line: &Line, color: bool) -> Option<String> {
+    match &line.record {
+        Record::Ready(_) | Record::Health(_) => None,
+        _ => render(line, color),
+    }
+}
+
 struct Out {
     text: String,
     color: bool,

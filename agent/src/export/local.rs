@@ -14,12 +14,20 @@ use std::time::{Duration, Instant};
 /// Bytes that may wait for the writer.
 const ROOM: usize = 8 << 20;
 
-/// Text for people, on stdout.
+/// Where text for people goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Output,
+    Error,
+}
+
+/// Text for people.
 #[derive(Clone, Copy)]
 pub struct Human {
     pub color: bool,
     /// The text of a line; none when it is not for people.
     pub render: fn(&Line, bool) -> Option<String>,
+    pub to: Stream,
 }
 
 /// Lines on their way to the writer.
@@ -129,7 +137,10 @@ fn show(human: Human, lines: &[Arc<Line>]) {
     if text.is_empty() {
         return;
     }
-    let mut out = io::stdout().lock();
+    let mut out: Box<dyn Write> = match human.to {
+        Stream::Output => Box::new(io::stdout().lock()),
+        Stream::Error => Box::new(io::stderr().lock()),
+    };
     // A closed terminal has no reader to miss it; whoever needs every line reads the JSONL.
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         tracing::debug!(%error, "cannot write to the terminal");

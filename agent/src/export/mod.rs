@@ -20,7 +20,7 @@ mod wire;
 
 pub use buffer::Limits;
 pub use jsonl::Target as JsonlTarget;
-pub use local::Human;
+pub use local::{Human, Stream};
 
 use crate::health::{Cause, Counters};
 use crate::record::{Line, Loss, Record};

@@ -1,6 +1,15 @@
-//! Where cgroup v2 is mounted: the socket programs are attached to its root.
+//! Where cgroup v2 is mounted: the socket programs are attached to its root, or to one cgroup below it.
 
 use std::path::PathBuf;
+
+/// A cgroup as kernel programs know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgroupId {
+    /// Its directory's inode number.
+    pub id: u64,
+    /// How deep it lies below the root of cgroup v2.
+    pub level: u32,
+}
 
 /// The first cgroup v2 mount of this mount namespace.
 pub fn v2_mount() -> Option<PathBuf> {

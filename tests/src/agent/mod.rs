@@ -16,6 +16,7 @@ use crate::{child, env};
 pub use mounts::Mounts;
 use rustix::process::{Pid, Signal, kill_process};
 use said::{Log, Said};
+pub(crate) use spawn::lock_host;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::Permissions;
@@ -23,6 +24,7 @@ use std::io::{self, Write};
 use std::net::TcpStream;
 use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -143,10 +145,7 @@ impl Agent {
     }
 
     fn start(options: &Options, at_ready: impl FnOnce() + Send + 'static) -> Self {
-        let fleet_key = env::temp_file("fleet.key", FLEET_KEY.as_bytes());
-        std::fs::set_permissions(&fleet_key, Permissions::from_mode(0o600)).expect("chmod");
-        let config = format!("fleet_key_file = {fleet_key:?}\n{}", options.config);
-        let config = env::temp_file("keymoat.toml", config.as_bytes());
+        let config = config_file(&options.config);
         let mut command = options.mounts.keymoat();
         command.args(["agent", "--jsonl", "-", "--config"]).arg(config).args(&options.args);
         let log = Arc::<Log>::default();
@@ -483,6 +482,13 @@ impl Deref for Own {
     fn deref(&self) -> &Agent {
         &self.agent
     }
+}
+
+/// A configuration with the tests' fleet key, and more lines.
+pub(crate) fn config_file(more: &str) -> PathBuf {
+    let fleet_key = env::temp_file("fleet.key", FLEET_KEY.as_bytes());
+    std::fs::set_permissions(&fleet_key, Permissions::from_mode(0o600)).expect("chmod");
+    env::temp_file("keymoat.toml", format!("fleet_key_file = {fleet_key:?}\n{more}").as_bytes())
 }
 
 /// Runs `keymoat` with arguments until it ends by itself, e.g. because it refuses its configuration.

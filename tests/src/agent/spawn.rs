@@ -56,7 +56,7 @@ pub(super) fn spawn(mut command: Command, log: &Arc<Log>, at_ready: impl FnOnce(
 }
 
 /// Waits until no other test process on this host has an agent.
-fn lock_host() -> File {
+pub(crate) fn lock_host() -> File {
     let file = std::env::temp_dir().join("keymoat-tests.lock");
     let file = File::options().create(true).append(true).open(file).expect("open the lock file");
     let deadline = Instant::now() + env::seconds(300.0);

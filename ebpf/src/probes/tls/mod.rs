@@ -25,12 +25,18 @@ use keymoat_abi::{Source, Tuple, event::flags};
 /// A bit more than 1 MiB of one write is captured, in records of 64 KiB.
 const FULL_RECORDS: u32 = 16;
 
+/// Is this one of the processes that are watched?
+#[inline(always)]
+fn is_of_interest(pid_tgid: u64) -> bool {
+    !task::is_agent(pid_tgid) && !task::is_outside()
+}
+
 /// A handshake of the TLS connection object at `context` begins or goes on.
 #[inline(always)]
 fn handshake(context: u64) {
     // SAFETY: no arguments.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    if context != 0 && !task::is_agent(pid_tgid) {
+    if context != 0 && is_of_interest(pid_tgid) {
         marks::greet(pid_tgid, context);
     }
 }
@@ -40,7 +46,7 @@ fn handshake(context: u64) {
 fn ready(context: u64) {
     // SAFETY: no arguments.
     let pid_tgid = unsafe { bpf_get_current_pid_tgid() };
-    if context != 0 && !task::is_agent(pid_tgid) {
+    if context != 0 && is_of_interest(pid_tgid) {
         marks::intend(pid_tgid, context);
     }
 }
@@ -57,7 +63,7 @@ fn plaintext<const FULL: u32, R: Rung>(
 ) {
     // SAFETY: no arguments.
     let (pid_tgid, uid) = unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid() as u32) };
-    if len == 0 || buffer == 0 || task::is_agent(pid_tgid) || R::JUDGES && !enforce::is_active() {
+    if len == 0 || buffer == 0 || !is_of_interest(pid_tgid) || R::JUDGES && !enforce::is_active() {
         return;
     }
     // First, while there are few states of the program: each one that reaches the scan is verified with it.

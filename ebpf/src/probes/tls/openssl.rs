@@ -1,8 +1,8 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
 use super::{FULL_RECORDS, handshake, plaintext, ready};
-use crate::emit;
 use crate::enforce::{LookOn, Rung, return_override::ReturnOverride, signal::Signal, sk_msg::SkMsg};
+use crate::{emit, task};
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::{LossCause, Source};
 
@@ -81,7 +81,9 @@ pub fn openssl_ready(ctx: ProbeContext) -> u32 {
 /// file, so there is no plaintext to read here.
 #[uprobe]
 pub fn openssl_sendfile(_ctx: ProbeContext) -> u32 {
-    emit::lost(LossCause::SslSendfile);
+    if !task::is_outside() {
+        emit::lost(LossCause::SslSendfile);
+    }
     0
 }
 

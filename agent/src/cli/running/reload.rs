@@ -1,7 +1,7 @@
 //! SIGHUP: rules and policy are read again, and exchanged with no write in between that nobody judges.
 
-use super::{Agent, Known, captures_everything};
-use crate::config::Config;
+use super::{Known, Running, captures_everything};
+use crate::config::{Config, ConfigError};
 use crate::enforce::judgement::Judgement;
 use crate::kernel::numbers::Numbers;
 use crate::pipeline::Exchange;
@@ -16,11 +16,11 @@ use std::time::Duration;
 /// The thread that reads the ring looks for new rules a few times a second, unless it has more to do than it can.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-impl Agent {
+impl Running {
     /// Reads the configuration's rules, values and policy again. What cannot be used leaves everything as it was. Other settings
     /// take a restart.
-    pub(super) fn reload(&mut self) {
-        let (status, message) = match self.exchange() {
+    pub fn reload(&mut self, config: Result<Config, ConfigError>) {
+        let (status, message) = match self.exchange(config) {
             Ok(rules) => ("ok", format!("{rules} rules and the policy were read again and are in use")),
             Err(error) => ("degraded", format!("the rules and the policy in use stay: {error:#}")),
         };
@@ -32,8 +32,8 @@ impl Agent {
         }));
     }
 
-    fn exchange(&mut self) -> anyhow::Result<usize> {
-        let config = self.args.config()?;
+    fn exchange(&mut self, config: Result<Config, ConfigError>) -> anyhow::Result<usize> {
+        let config = config?;
         let Known { detector, policy } = Known::read(&config)?;
         match self.enforcer.is_some() {
             true => self.exchange_judged(&config, &detector, policy)?,
