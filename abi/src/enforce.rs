@@ -189,7 +189,7 @@ pub struct Gate {
     pub packets: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 2192);
+const _: () = assert!(core::mem::size_of::<Gate>() == 2224);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,11 @@
 /* A TLS client on OpenSSL that writes a script, one SSL_write per entry.
  *
- *   openssl_client IP PORT SNI SCRIPT [ex|on|wait|ktls|sendfile|write|threads=N]...
+ *   openssl_client IP PORT SNI SCRIPT [ex|on|wait|parts|ktls|sendfile|write|threads=N]...
  *
  * ex         SSL_write_ex instead of SSL_write
  * on         a write that fails is said to be "refused", and the next one follows
  * wait       after the handshake print "connected" and wait for a line on standard input
+ * parts      SSL_write may send a part, and is given the rest again and again
  * ktls       the kernel is asked to encrypt; print who does
  * sendfile   SSL_sendfile instead of SSL_write, which takes a kernel that encrypts
  * write      write(2) on the socket instead of SSL_write, which takes one, too
@@ -35,7 +36,7 @@ struct chunk {
 static struct chunk *chunks;
 static size_t chunk_count;
 static const char *ip, *sni;
-static int port, use_ex, go_on, wait_first, kernel_tls, as_file, as_write;
+static int port, use_ex, go_on, wait_first, in_parts, kernel_tls, as_file, as_write;
 static size_t threads = 1;
 
 static void die(const char *what) {
@@ -87,6 +88,12 @@ static void send_chunk(SSL *ssl, const struct chunk *chunk) {
 static void write_chunk(SSL *ssl, const struct chunk *chunk) {
     size_t written = 0;
     if (as_file || as_write) return send_chunk(ssl, chunk);
+    for (size_t sent = 0; in_parts && sent < chunk->length;) {
+        int part = SSL_write(ssl, chunk->bytes + sent, (int)(chunk->length - sent));
+        if (part <= 0) die("SSL_write");
+        sent += part;
+    }
+    if (in_parts) return;
     int result = use_ex ? SSL_write_ex(ssl, chunk->bytes, chunk->length, &written)
                         : SSL_write(ssl, chunk->bytes, (int)chunk->length);
     if (result == (use_ex ? 1 : (int)chunk->length)) return;
@@ -130,7 +137,7 @@ static void *client(void *argument) {
 
 int main(int argc, char **argv) {
     if (argc < 5) {
-        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|on|wait|ktls|sendfile|write|threads=N]...\n", argv[0]);
+        fprintf(stderr, "usage: %s IP PORT SNI SCRIPT [ex|on|wait|parts|ktls|sendfile|write|threads=N]...\n", argv[0]);
         return 2;
     }
     ip = argv[1], port = atoi(argv[2]), sni = argv[3];
@@ -139,6 +146,7 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[i], "ex")) use_ex = 1;
         else if (!strcmp(argv[i], "on")) go_on = 1;
         else if (!strcmp(argv[i], "wait")) wait_first = 1;
+        else if (!strcmp(argv[i], "parts")) in_parts = 1;
         else if (!strcmp(argv[i], "ktls")) kernel_tls = 1;
         else if (!strcmp(argv[i], "sendfile")) kernel_tls = as_file = 1;
         else if (!strcmp(argv[i], "write")) kernel_tls = as_write = 1;
@@ -148,6 +156,7 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
     if (!context || threads == 0) die("SSL_CTX_new");
+    if (in_parts) SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE);
     if (kernel_tls) SSL_CTX_set_options(context, SSL_OP_ENABLE_KTLS);
     pthread_t *handles = calloc(threads, sizeof *handles);
     for (size_t i = 0; i < threads; i++)

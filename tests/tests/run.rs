@@ -47,7 +47,7 @@ fn a_key_is_only_seen_unless_it_is_to_be_refused() {
     let (server, key) = (Server::https(), FakeKey::anthropic());
     let ended = Watched::run(&[], &curl("https", &server).args(json(Some(&key))).command);
     assert_eq!(ended.code(), Some(0), "{}", ended.client.stderr);
-    ended.expect(&Expect::observed(&key).location("json:prompt").host(pki::HOST, "sni"));
+    ended.expect(&Expect::observed(&key).location("body > json:prompt").host(pki::HOST, "sni"));
     server.wait_for(key.reveal().as_bytes());
 }
 

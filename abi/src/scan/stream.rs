@@ -10,6 +10,9 @@ use crate::http2::{FRAME_HEADER, Http2, PREFACE, Want, may_begin_frame};
 const STEPS_PER_BYTE: u64 = 8;
 const STEPS: u64 = 4096;
 
+/// Most of a write that goes out in one TLS record (RFC 8446, 5.1): libraries send so much unless they are told otherwise.
+const RECORD: u64 = 16_384;
+
 /// Steps that the scan of so many bytes may take.
 #[inline]
 fn allowed(len: u64) -> u32 {
@@ -65,7 +68,7 @@ pub struct Stream {
     /// Of the tables that it is scanned by.
     generation: u32,
     http2: Http2,
-    /// HTTP/2 only: the write before this one, and where in its frames it began.
+    /// The write before this one, if it may be given again, and where in the frames of HTTP/2 it began.
     last: Last,
     before: Http2,
     /// See [`protocol`].
@@ -88,15 +91,19 @@ struct Last {
     /// Its first and its last bytes.
     first: u64,
     last: u64,
+    /// Those behind the first [`RECORD`] bytes, if there are more.
+    next: u64,
+    /// Not 0: it is what was left of a write that was scanned.
+    rest: u64,
     /// Of the write that is being scanned: so many bytes before it belong to it, being written again in part.
     skipped: u64,
 }
 
 impl Last {
-    const NONE: Self = Self { address: 0, len: 0, first: 0, last: 0, skipped: 0 };
+    const NONE: Self = Self { address: 0, len: 0, first: 0, last: 0, next: 0, rest: 0, skipped: 0 };
 }
 
-const _: () = assert!(core::mem::size_of::<Stream>() == 1016);
+const _: () = assert!(core::mem::size_of::<Stream>() == 1032);
 
 // SAFETY: `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]
@@ -205,14 +212,21 @@ impl Stream {
             // Fields refer to fields before them: the agent understands all of them, or few (RFC 7541, 2.3.2).
             self.cued |= u8::from(self.protocol == protocol::HTTP2);
         }
-        if S::OF_PROGRAM && self.protocol == protocol::HTTP2 {
-            self.know_again(source);
+        if S::OF_PROGRAM {
+            // What is small is sent at once, or given again as a whole: that matters in HTTP/2 only.
+            let is_small = self.len <= RECORD && self.last.len <= RECORD && self.last.rest == 0;
+            if self.protocol == protocol::HTTP2 || !is_small {
+                self.know_again(source);
+            }
         }
         true
     }
 
     /// A TLS library that could not send all of a write is given it again: the same bytes, or what is left of them (SSL_write(3), "WANT_WRITE"
     /// and partial writes). In HTTP/2 bytes that come twice would be taken for others, so what came before is taken back.
+    ///
+    /// Libraries that are told to may send one record of a write and be given the rest, again and again (SSL_MODE_ENABLE_PARTIAL_WRITE: Ruby,
+    /// Perl, Rust's native-tls): to scan each rest would take the square of what is sent.
     ///
     /// Known by where the bytes are, by the first and the last of them, and by no frame beginning where in a new write one would have to.
     #[inline]
@@ -222,21 +236,38 @@ impl Stream {
         let known = self.last;
         let skipped = address.wrapping_sub(known.address);
         let same_end = address != 0 && skipped < known.len && known.len.wrapping_sub(skipped) == len;
+        let is_rest = skipped == RECORD && known.next == first
+            || skipped == 0 && known.rest != 0 && known.first == first;
         let same_bytes = known.last == last && (skipped != 0 || known.first == first);
-        if same_end && same_bytes && len >= 8 && !self.goes_on(source) {
+        let again = same_end && same_bytes && len >= 8 && !self.goes_on(source);
+        if again && is_rest {
+            // It was looked at with what came before it.
+            self.taken = len;
+        } else if again && self.protocol == protocol::HTTP2 {
             self.http2 = self.before;
             (self.len, self.steps) = (known.len, allowed(known.len));
-            self.last.skipped = skipped;
+            (self.last.skipped, self.last.rest) = (skipped, 0);
+            return;
         } else {
             self.before = self.http2;
-            self.last = Last { address, len, first, last, skipped: 0 };
         }
+        let next = if len > RECORD { self.edge(source, RECORD) } else { 0 };
+        self.last = Last { address, len, first, last, next, rest: (again && is_rest).into(), skipped: 0 };
+    }
+
+    /// Is the write what was left of one that was scanned? Nothing new is in it.
+    #[inline]
+    pub fn is_rest(&self) -> bool {
+        self.last.rest != 0
     }
 
     /// Does a frame begin in this write where one has to, if the write follows the last one?
     #[inline]
     fn goes_on(&mut self, source: &impl Source) -> bool {
         const LEN: usize = FRAME_HEADER as usize;
+        if self.protocol != protocol::HTTP2 {
+            return false;
+        }
         let Some(from) = self.http2.next_frame_in() else { return false };
         if u64::from(from) + LEN as u64 > self.len {
             return false;

@@ -62,15 +62,18 @@ pub struct Found {
     pub stopped: Option<Stopped>,
     /// The agent is to see the plaintext: there is a key in it, or before it, or a cue.
     pub shown: bool,
+    /// It is the rest of plaintext that was looked at, and shown, as a whole.
+    pub rest: bool,
 }
 
 impl Found {
     /// Nobody looked.
-    pub const UNKNOWN: Self = Self { stopped: None, shown: true };
+    pub const UNKNOWN: Self = Self { stopped: None, shown: true, rest: false };
 
     #[inline(always)]
     fn passed(flow: &Stream) -> Self {
-        Self { stopped: None, shown: is_shown(flow) }
+        // A number of which nothing is known, as in `is_shown`.
+        Self { stopped: None, shown: is_shown(flow), rest: opaque(u64::from(flow.is_rest())) != 0 }
     }
 }
 
@@ -141,7 +144,7 @@ pub struct Stopped {
 /// Looks for keys as [`find`] does; stops the call that would send one where it may not go.
 ///
 /// What was stopped never happened, so the scan is put back to where it was: the next write is then looked at as the receiver
-/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (1016 bytes for each write): to take it
+/// will see it, HTTP/2 and all. It is put back whole, from a copy in the kernel's memory (1032 bytes for each write): to take it
 /// back in part would need to know what the scan changed.
 #[inline(always)]
 pub fn stop<R: Rung>(
@@ -166,7 +169,7 @@ pub fn stop<R: Rung>(
         Outcome::Unfinished => unjudged(tgid, context),
         Outcome::Refused { rule, within } if R::stop(ctx) => {
             copy(flow, before);
-            return Found { stopped: Some(Stopped { rule, within }), shown: true };
+            return Found { stopped: Some(Stopped { rule, within }), shown: true, rest: false };
         }
         // Then the socket does.
         Outcome::Refused { rule, .. } => note(key, rule, flow.is_in_body()),

@@ -62,6 +62,46 @@ fn a_key_cut_over_two_tls_writes() {
     refuses_split_keys(client, Server::tls_sink);
 }
 
+/// As Ruby, Perl and Rust's native-tls have it: the rest is given to the library again and again. A key in it is known from the first time.
+#[test]
+fn a_write_that_is_sent_in_parts() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let send = |server: &Server, text: String| {
+        let script = Script::of(text).save();
+        let mut client = openssl_client(Linked::Shared, server.address(), pki::HOST, &script);
+        client.arg("parts");
+        Client::start(client).end()
+    };
+    let (server, key) = (Server::tls_sink(), FakeKey::anthropic());
+    let words = "words and ".repeat(200_000);
+    let client = send(&server, format!("{words} {} {words}", key.reveal()));
+    assert!(!client.status.success());
+    agent.expect_refused(client.pid);
+    server.assert_never(b"words");
+
+    let server = Server::tls_sink();
+    let client = send(&server, format!("{words} nothing {words} end"));
+    assert!(client.status.success(), "{}", client.stderr);
+    server.wait_for(b"words and  end");
+    agent.assert_clean(&server, client.pid);
+}
+
+/// What comes after the last part is looked at as ever.
+#[test]
+fn a_write_after_one_that_was_sent_in_parts() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let (server, key) = (Server::tls_sink(), FakeKey::anthropic());
+    let words = "words and ".repeat(10_000);
+    let (head, tail) = key.reveal().split_at(20);
+    let script = Script::of(format!("{words} {head}")).then(tail).then(" end");
+    let mut client = openssl_client(Linked::Shared, server.address(), pki::HOST, &script.save());
+    client.arg("parts");
+    let client = Client::start(client).end();
+    assert!(!client.status.success());
+    agent.expect_refused(client.pid);
+    server.assert_never(key.reveal().as_bytes());
+}
+
 #[test]
 fn a_key_at_the_end_of_a_mebibyte() {
     let agent = Agent::shared_as(&Options::blocking());

@@ -110,6 +110,40 @@ fn what_is_written_again_is_no_more_of_it() {
     assert!(told[1].contains(&number) && told[2].contains(&number), "{told:?}");
 }
 
+/// A library that sends one record and is given the rest, again and again: each rest is known, and looked at no more.
+#[test]
+fn the_rest_of_a_write_is_not_looked_at_again() {
+    let (number, key) = a_key();
+    let words = "words and more ".repeat(10_000);
+    let memory = format!("POST / HTTP/1.1\r\nhost: a.test\r\n\r\n{words}");
+    let mut side = Side::NEW;
+    let mut write = |memory: &[u8], part: Range<usize>| {
+        let mut told = BTreeSet::new();
+        RULES.1.write_part(&mut side, memory, part, &mut |rule, _| {
+            told.insert(rule);
+        });
+        (side.is_rest(), told.contains(&number))
+    };
+    let bytes = memory.as_bytes();
+    assert_eq!(write(bytes, 0..bytes.len()), (false, false));
+    for from in (16_384..bytes.len()).step_by(16_384) {
+        assert_eq!(write(bytes, from..bytes.len()), (true, false));
+        // There was no room for it.
+        assert_eq!(write(bytes, from..bytes.len()), (true, false));
+    }
+    // Something else, which is looked at: of another length, at another place, small, or with other bytes.
+    let mut other = bytes.to_vec();
+    other.splice(40_000..40_000, format!(" {key} ").into_bytes());
+    assert_eq!(write(&other, 0..other.len()), (false, true));
+    assert_eq!(write(&other, 16_385..other.len()), (false, true));
+    assert_eq!(write(&other, 39_990..41_000), (false, true));
+    assert_eq!(write(&other, 39_990..41_000), (false, true));
+    let half = other.len() / 2;
+    assert_eq!(write(&other, 0..half + 16_384), (false, true));
+    other[16_390] ^= 1;
+    assert_eq!(write(&other, 16_384..half + 16_384), (false, true));
+}
+
 /// An upload of nothing but zeros, in one buffer: each write looks like the last one, and is another.
 #[test]
 fn what_only_looks_like_it_is_more_of_it() {

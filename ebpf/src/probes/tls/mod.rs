@@ -69,11 +69,14 @@ fn plaintext<const FULL: u32, R: Rung>(
     // First, while there are few states of the program: each one that reaches the scan is verified with it.
     let before = marks::known(&ContextKey { tgid: pid_tgid >> 32, context });
     let judged = R::JUDGES && before.accepted == 0;
-    let Found { stopped, shown } = match (judged, R::STOPS) {
+    let Found { stopped, shown, rest } = match (judged, R::STOPS) {
         (false, _) => Found::UNKNOWN,
         (true, true) => keys::stop::<R>(ctx, pid_tgid, context, before.sent, buffer, len),
         (true, false) => keys::find(pid_tgid >> 32, context, before.sent, buffer, len),
     };
+    if rest {
+        return;
+    }
     let stream = ContextKey { tgid: pid_tgid >> 32, context };
     let (known, flags, from) = match &stopped {
         // It never happened: neither is it counted, nor will a socket take it.
