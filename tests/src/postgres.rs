@@ -8,6 +8,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// It does not run as root: `nobody`.
 const USER: u32 = 65_534;
@@ -38,6 +40,7 @@ impl Postgres {
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("start postgres");
         let mut this = Self { child };
         child::wait_until_it_listens(&mut this.child, (Net::shared().v4, PORT).into(), env::seconds(30.0));
+        wait_until_it_is_ready(&data);
         this
     }
 
@@ -64,6 +67,19 @@ impl Drop for Postgres {
             let _gone = kill_process(pid, Signal::INT);
         }
         let _status = child::wait(&mut self.child, env::seconds(20.0));
+    }
+}
+
+/// It listens before it serves ("the database system is starting up"). The last line of its file says which (src/include/utils/pidfile.h).
+fn wait_until_it_is_ready(data: &Path) {
+    let deadline = Instant::now() + env::seconds(30.0);
+    let is_ready = || {
+        let status = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
+        status.lines().last().is_some_and(|line| line.trim() == "ready")
+    };
+    while !is_ready() {
+        assert!(Instant::now() < deadline, "PostgreSQL does not become ready");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
