@@ -94,6 +94,24 @@ pub fn add(pid_tgid: u64, context: u64, buffer: u64, len: u64, first: bool) -> b
     false
 }
 
+/// Is this what is left of a write of which the library sent some records? Libraries that are told to send a write in parts are given the rest,
+/// record after record (see `Stream::is_rest`): it was seen with what came before it.
+#[inline(always)]
+pub fn is_rest(pid_tgid: u64, context: u64, buffer: u64, len: u64) -> bool {
+    let Some(marks) = of_thread(pid_tgid) else { return false };
+    // SAFETY: a value in the map, touched only by its own thread.
+    let marks = unsafe { &mut *marks };
+    for number in 0..SLOTS {
+        let mark = slot(marks, number);
+        let sent = buffer.wrapping_sub(mark.buffer);
+        let whole_records = sent != 0 && sent & (MAX_PLAINTEXT - 1) == 0;
+        if mark.left != 0 && mark.context == context && whole_records && sent.wrapping_add(len) == mark.len {
+            return true;
+        }
+    }
+    false
+}
+
 /// A handshake goes on: if it is the first that is heard of this connection, the next handshake record of the thread is its.
 #[inline(always)]
 pub fn greet(pid_tgid: u64, context: u64) {

@@ -4,7 +4,7 @@
 use keymoat_tests::calls::note;
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
 use keymoat_tests::{
-    Agent, Client, Expect, FakeKey, Script, Server, calls, pki, script, tcp_calls, udp_calls,
+    Agent, Client, Expect, FakeKey, Options, Script, Server, calls, pki, script, tcp_calls, udp_calls,
 };
 use std::net::SocketAddr;
 
@@ -107,6 +107,26 @@ fn one_mebibyte_by_sendfile() {
 fn one_mebibyte_in_one_tls_write() {
     let client: LargeClient = |to, script| openssl_client(Linked::Shared, to, pki::HOST, &script.save());
     finds_key_at_the_end_of_a_mebibyte(&Server::https(), |it| it.library("openssl"), client);
+}
+
+/// As Ruby, Perl and Rust's native-tls have it: the library sends one record and is given the rest, 65 times. It is shown once.
+#[test]
+fn one_mebibyte_in_parts() {
+    let agent = Agent::own(&Options::default());
+    let before = agent.records();
+    let client: LargeClient = |to, script| {
+        let mut client = openssl_client(Linked::Shared, to, pki::HOST, &script.save());
+        client.arg("parts");
+        client
+    };
+    let (server, key) = (Server::https(), FakeKey::anthropic());
+    let request = large_request(&key);
+    let finished = Client::run(client(server.address(), &Script::of(request.clone())));
+    assert!(server.wait_for(key.reveal().as_bytes()).bytes == request, "the request arrived changed");
+    agent.expect_once(&Expect::observed(&key).location("body").pid(finished.pid).library("openssl"), &key);
+    let shown = agent.records() - before;
+    // In 17 records; with them come links, ends, what others send. All of it each time is 600.
+    assert!(shown < 100, "{shown} records");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::loader::pins;
 use crate::privileges;
 use crate::terminal::wants_color;
 use crate::tree::Tree;
-use crate::tree::keeper::{self, Keeper};
+use crate::tree::keeper;
 use crate::tree::launch::{self, Launched};
 use anyhow::Context as _;
 use clap::Args;
@@ -95,7 +95,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let user = args.user.clone().or_else(launch::caller);
     let tree = Arc::new(Tree::make()?);
     let mut command = Launched::stopped(&tree, &args.command, user.as_deref())?;
-    let mut keeper = Keeper::start(&tree, &command)?;
     let runtime = runtime()?;
     let mut signals = runtime.block_on(async { Signals::install() })?;
     // Standard output is the command's.
@@ -108,8 +107,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     give_up_privileges(&plan)?;
     let setup = Setup { scope: Scope::Tree(Arc::clone(&tree)), ways_out, known, fleet_key };
     let mut running = Running::start(&config, &plan, setup)?;
-    command.go_on(&mut keeper)?;
-    let status = runtime.block_on(until_it_ends(&mut running, &mut command, &mut keeper, &mut signals))?;
+    command.go_on()?;
+    let status = runtime.block_on(until_it_ends(&mut running, &mut command, &mut signals))?;
     running.stop();
     let left = tree.processes().len();
     if left > 0 {
@@ -136,16 +135,15 @@ pub fn keep(args: &KeepArgs) -> ExitCode {
 async fn until_it_ends(
     running: &mut Running,
     command: &mut Launched,
-    keeper: &mut Keeper,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitStatus> {
     loop {
-        let came = running.attend(signals.next()).await;
         if let Some(status) = command.ended()? {
             return Ok(status);
         }
+        let came = running.attend(signals.next()).await;
         if let Came::PassOn(signal) = came
-            && let Err(error) = keeper.send(signal)
+            && let Err(error) = command.send(signal)
         {
             complain(&format!("the command cannot be sent the signal: {error}"));
         }

@@ -3,7 +3,7 @@
 //!
 //! It is told by its standard input: a byte for each signal. When that is closed, it removes the cgroup and ends.
 
-use super::{Tree, TreeError, launch, remove};
+use super::{Tree, TreeError, remove};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -23,12 +23,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// `command`: its process id.
+    ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(tree: &Tree, command: &launch::Launched) -> Result<Self, TreeError> {
+    pub fn start(tree: &Tree, command: u32) -> Result<Self, TreeError> {
         let failed = |source| TreeError::Launch { program: "keymoat".to_owned(), source };
         let mut keeper = Command::new("/proc/self/exe");
-        keeper.arg0("keymoat").arg(VERB).arg(tree.path()).arg(command.pid().to_string());
+        keeper.arg0("keymoat").arg(VERB).arg(tree.path()).arg(command.to_string());
         // Not in the terminal's way: what ends the command there must not end this first.
         keeper.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut child = keeper.spawn().map_err(failed)?;

@@ -24,6 +24,13 @@ const NOT_STARTED: i32 = 126;
 /// A command on its way. Killed when this is dropped before it began.
 #[derive(Debug)]
 pub struct Launched {
+    launcher: Launcher,
+    // Dropped last: it removes the cgroup, which has to be empty.
+    keeper: Keeper,
+}
+
+#[derive(Debug)]
+struct Launcher {
     child: Child,
     began: bool,
 }
@@ -39,27 +46,32 @@ impl Launched {
         let mut launcher = Command::new("/proc/self/exe");
         launcher.arg0("keymoat").arg(VERB);
         launcher.args(user.into_iter().flat_map(|name| ["--user", name])).arg("--").args(command);
-        let launched = Self { child: launcher.spawn().map_err(failed)?, began: false };
-        match waitpid(Some(Pid::from_child(&launched.child)), WaitOptions::UNTRACED) {
+        let launcher = Launcher { child: launcher.spawn().map_err(failed)?, began: false };
+        match waitpid(Some(Pid::from_child(&launcher.child)), WaitOptions::UNTRACED) {
             Ok(Some((_, status))) if status.stopped() => {}
             Ok(_) => return Err(failed(io::Error::other("its launcher ended"))),
             Err(error) => return Err(failed(error.into())),
         }
-        tree.take_in(launched.pid())?;
-        Ok(launched)
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
+        tree.take_in(launcher.child.id())?;
+        let keeper = Keeper::start(tree, launcher.child.id())?;
+        Ok(Self { launcher, keeper })
     }
 
     /// Lets the command begin.
     ///
     /// # Errors
     /// When nobody can tell it.
-    pub fn go_on(&mut self, keeper: &mut Keeper) -> io::Result<()> {
-        self.began = true;
-        keeper.send(Signal::CONT)
+    pub fn go_on(&mut self) -> io::Result<()> {
+        self.launcher.began = true;
+        self.keeper.send(Signal::CONT)
+    }
+
+    /// Has the command sent a signal: TERM or HUP.
+    ///
+    /// # Errors
+    /// When nobody can.
+    pub fn send(&mut self, signal: Signal) -> io::Result<()> {
+        self.keeper.send(signal)
     }
 
     /// How it ended, if it has.
@@ -67,11 +79,11 @@ impl Launched {
     /// # Errors
     /// The kernel's own.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        self.launcher.child.try_wait()
     }
 }
 
-impl Drop for Launched {
+impl Drop for Launcher {
     fn drop(&mut self) {
         if !self.began {
             // It may be gone.

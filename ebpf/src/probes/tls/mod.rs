@@ -66,6 +66,9 @@ fn plaintext<const FULL: u32, R: Rung>(
     if len == 0 || buffer == 0 || !is_of_interest(pid_tgid) || R::JUDGES && !enforce::is_active() {
         return;
     }
+    if !R::JUDGES && marks::is_rest(pid_tgid, context, buffer, len) {
+        return;
+    }
     // First, while there are few states of the program: each one that reaches the scan is verified with it.
     let before = marks::known(&ContextKey { tgid: pid_tgid >> 32, context });
     let judged = R::JUDGES && before.accepted == 0;
