@@ -2,6 +2,7 @@
 //!
 //! One thread owns the pipeline; nothing in it blocks. Whatever it has to give up on is counted.
 
+mod datagram;
 mod exchange;
 mod refusal;
 mod report;
@@ -20,13 +21,11 @@ use crate::record::{Process, Record};
 pub use exchange::Exchange;
 use foldhash::quality::RandomState;
 use keymoat_abi::{Data, Link, Source, Tuple, decode::Event, event::flags};
-use keymoat_detect::decode::Part;
 use keymoat_detect::decode::place::Place;
 use keymoat_detect::{Detector, Fed, Hit, Scanner, Suppressed};
 use report::Reporter;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -275,44 +274,6 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
                 carried.sni.clone_from(&socket.sni);
             }
         }
-    }
-
-    /// Datagrams stand alone. Only one with a secret in it, or one in several records, needs a flow.
-    fn datagram(&mut self, head: &Data, payload: &[u8], now: Instant) {
-        if self.ignores(&head.tuple) {
-            return;
-        }
-        let mut hits = std::mem::take(&mut self.hits);
-        let whole = head.chunk == 0 && payload.len() as u64 == head.total;
-        if whole {
-            self.scanner.alone(Place::Datagram, payload, &mut hits);
-        }
-        if !(whole && hits.is_empty() && head.flags & flags::REFUSED == 0) {
-            let Tuple { local, remote, local_port, remote_port, .. } = head.tuple;
-            let socket = if head.cookie != 0 { (head.cookie, [0; 16], 0) } else { (0, local, local_port) };
-            let key = FlowKey::Datagrams(self.hasher.hash_one((socket, remote, remote_port)));
-            if let Some((id, mut flow)) = self.open(key, Source::Udp, now) {
-                flow.note(head, Source::Udp, now);
-                if !whole {
-                    self.datagram_part(&mut flow, head, payload, &mut hits);
-                }
-                self.take_hits(&mut flow, &mut hits, now);
-                if head.flags & flags::REFUSED != 0 {
-                    self.explain_refusal(&mut flow, head.rule, now);
-                }
-                self.put(id, flow, now);
-            }
-        }
-        self.hits = hits;
-    }
-
-    fn datagram_part(&self, flow: &mut Flow, head: &Data, payload: &[u8], hits: &mut Vec<Hit>) {
-        if head.chunk == 0 {
-            flow.inspector.datagram(&self.scanner, &[], Part::Last, hits);
-        }
-        let last = head.offset + payload.len() as u64 >= head.total;
-        let part = if last { Part::Last } else { Part::More };
-        flow.inspector.datagram(&self.scanner, payload, part, hits);
     }
 
     /// The kernel saw which socket a TLS connection writes to.

@@ -3,29 +3,29 @@
 //! A connection can be under one agent's socket program only, so one agent runs at a time: tests share one
 //! per process, and a test that needs its own settings waits until nobody uses the shared one.
 
+mod command;
 mod mounts;
 mod said;
 mod spawn;
 
+use crate::env;
 use crate::expect::Expect;
-use crate::key::{FLEET_KEY, FakeKey};
+use crate::key::FakeKey;
 use crate::net::Net;
 use crate::record::{Finding, Health, Ready, Record, Refusal, UnseenTls};
 use crate::server::{Server, contains};
-use crate::{child, env};
+pub(crate) use command::config_file;
+pub use command::{keymoat, keymoat_with};
 pub use mounts::Mounts;
 use rustix::process::{Pid, Signal, kill_process};
 use said::{Log, Said};
 pub(crate) use spawn::lock_host;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::Permissions;
-use std::io::{self, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::ops::Deref;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -482,27 +482,4 @@ impl Deref for Own {
     fn deref(&self) -> &Agent {
         &self.agent
     }
-}
-
-/// A configuration with the tests' fleet key, and more lines.
-pub(crate) fn config_file(more: &str) -> PathBuf {
-    let fleet_key = env::temp_file("fleet.key", FLEET_KEY.as_bytes());
-    std::fs::set_permissions(&fleet_key, Permissions::from_mode(0o600)).expect("chmod");
-    env::temp_file("keymoat.toml", format!("fleet_key_file = {fleet_key:?}\n{more}").as_bytes())
-}
-
-/// Runs `keymoat` with arguments until it ends by itself, e.g. because it refuses its configuration.
-pub fn keymoat(args: &[&str]) -> io::Result<(Option<i32>, String)> {
-    keymoat_with(Mounts::Host, args)
-}
-
-/// The same where other things are mounted.
-pub fn keymoat_with(mounts: Mounts, args: &[&str]) -> io::Result<(Option<i32>, String)> {
-    let mut command = mounts.keymoat();
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = command.spawn()?;
-    let status = child::wait(&mut running, env::seconds(20.0));
-    let output = running.wait_with_output()?;
-    let text = [output.stdout, output.stderr].concat();
-    Ok((status.and_then(|status| status.code()), String::from_utf8_lossy(&text).into_owned()))
 }
