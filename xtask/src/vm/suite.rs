@@ -32,18 +32,22 @@ pub const RUNNING: &str = "     Running";
 
 /// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, tests whose point is how often
 /// something is done or which programs do it, and those that start many agents, of which each takes a minute in emulation.
-const LEFT_OUT: [&str; 12] = [
+const LEFT_OUT: [&str; 16] = [
     "same_request_without_key",
     "benign::",
     "capture::",
+    "a_signal_is_passed_on",
     "comings_and_goings::",
     "everyday::",
+    "it_ends_with_the_commands_code",
     "ladder::signal",
     "ladder::sk_msg",
+    "one_refuses_at_a_time",
     "overload::",
     "race::",
     "reload::",
     "strict::",
+    "the_command_has_",
     "ways_out::",
 ];
 
