@@ -22,6 +22,7 @@ use said::{Log, Said};
 pub(crate) use spawn::lock_host;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::Write;
 use std::net::TcpStream;
 use std::ops::Deref;
@@ -104,6 +105,12 @@ pub struct Own {
     _alone: RwLockWriteGuard<'static, Option<Agent>>,
 }
 
+/// No test's agent runs on this host while this is held.
+pub struct Nobody {
+    _lock: File,
+    _alone: RwLockWriteGuard<'static, Option<Agent>>,
+}
+
 static SHARED: RwLock<Option<Agent>> = RwLock::new(None);
 
 impl Agent {
@@ -142,6 +149,13 @@ impl Agent {
         let mut alone = SHARED.write().unwrap_or_else(PoisonError::into_inner);
         drop(alone.take());
         Own { agent: Self::start(options, at_ready), _alone: alone }
+    }
+
+    /// Ends the shared agent, once nobody uses it, and lets none start.
+    pub fn nobody() -> Nobody {
+        let mut alone = SHARED.write().unwrap_or_else(PoisonError::into_inner);
+        drop(alone.take());
+        Nobody { _lock: lock_host(), _alone: alone }
     }
 
     fn start(options: &Options, at_ready: impl FnOnce() + Send + 'static) -> Self {
