@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,14 @@ const PORT: u16 = 18_432;
 #[derive(Debug)]
 pub struct Postgres {
     child: Child,
+    /// There is one port for it.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Postgres {
     pub fn start() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = env::fresh_dir("postgres");
         let data = folder.join("data");
         chown(&folder, Some(USER), Some(USER)).expect("chown");
@@ -38,7 +43,7 @@ impl Postgres {
         command.arg("-D").arg(&data).arg("-k").arg(&folder).arg("-h").arg(Net::shared().v4.to_string());
         command.args(["-p", &PORT.to_string(), "-c", "ssl=on", "-c", "fsync=off"]);
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("start postgres");
-        let mut this = Self { child };
+        let mut this = Self { child, _alone: alone };
         child::wait_until_it_listens(&mut this.child, (Net::shared().v4, PORT).into(), env::seconds(30.0));
         wait_until_it_is_ready(&data);
         this
