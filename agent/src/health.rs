@@ -36,6 +36,8 @@ causes! {
     DedupEvicted => "dedup-evicted",
     /// The process was gone before its facts could be read.
     ProcessGone => "process-gone",
+    /// The process was gone before a file that it ran could be looked at.
+    LibraryGone => "library-gone",
     /// A program or library could not be read while looking for TLS functions.
     LibraryUnreadable => "library-unreadable",
     /// A probe could not be attached.

@@ -211,7 +211,7 @@ impl Libraries {
             Ok(opened) => opened,
             Err(error) => {
                 let gone = matches!(error, OpenError::ProcessGone);
-                self.counters.add(if gone { Cause::ProcessGone } else { Cause::LibraryUnreadable }, 1);
+                self.counters.add(if gone { Cause::LibraryGone } else { Cause::LibraryUnreadable }, 1);
                 tracing::debug!(path = %mapping.path.display(), pid = mapping.pid, %error, "not looked at");
                 if !gone {
                     let known =

@@ -50,6 +50,11 @@ pub(super) fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// False also when it ended and its parent was not told yet: then it has neither program nor memory.
+fn runs(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+}
+
 /// The files `pid` maps as code, each once.
 pub(super) fn mappings(pid: u32) -> io::Result<Vec<Mapping>> {
     let text = std::fs::read(format!("/proc/{pid}/maps"))?;
@@ -101,7 +106,7 @@ impl Mapping {
             Ok(opened) => Ok(opened),
             Err(error) => match by_path.or_else(|| self.through_own_root()) {
                 Some(opened) if opened.stat.st_ino == self.inode.number => Ok(opened),
-                _ if !Path::new(&format!("/proc/{}", self.pid)).exists() => Err(OpenError::ProcessGone),
+                _ if !runs(self.pid) => Err(OpenError::ProcessGone),
                 _ => Err(OpenError::Unreachable(error)),
             },
         }
@@ -176,6 +181,7 @@ pub(super) fn start_time(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
     #[test]
     fn lines_of_code_and_others() {
@@ -221,6 +227,9 @@ mod tests {
         let opened = mapping.open().unwrap();
         assert_eq!(opened.stat.st_ino, inode);
         child.kill().unwrap();
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&child)), ended).unwrap();
+        assert!(matches!(mapping.open(), Err(OpenError::ProcessGone)), "ended, its parent not told yet");
         child.wait().unwrap();
         assert!(matches!(mapping.open(), Err(OpenError::ProcessGone)));
     }

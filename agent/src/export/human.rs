@@ -1,5 +1,6 @@
 //! Records as a person wants to read them on a terminal: what, how bad, whose, where to, why, what now.
 
+use crate::health::Cause;
 use crate::record::{
     Action, Channel, ChannelKind, Destination, Finding, Health, Line, Loss, Process, Ready, Record, Refusal,
     Repeat, UnseenTls,
@@ -36,6 +37,8 @@ pub fn render(line: &Line, color: bool) -> Option<String> {
 pub fn render_sightings(line: &Line, color: bool) -> Option<String> {
     match &line.record {
         Record::Ready(_) | Record::Health(_) => None,
+        // Commands that end before all that they mapped was looked at are nothing out of the way.
+        Record::Loss(loss) if loss.counters.keys().all(|cause| cause == Cause::LibraryGone.label()) => None,
         _ => render(line, color),
     }
 }

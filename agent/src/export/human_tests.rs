@@ -124,6 +124,17 @@ fn no_field_reaches_the_terminal_as_it_is() {
 }
 
 #[test]
+fn who_runs_a_command_is_told_what_was_lost_and_not_how_the_agent_fares() {
+    let loss = |causes: &[&str]| {
+        let counters = causes.iter().map(|cause| ((*cause).to_owned(), 1)).collect();
+        render_sightings(&line(Record::Loss(Loss { counters })), false)
+    };
+    assert_eq!(loss(&["library-gone"]), None);
+    assert!(loss(&["flow-gap", "library-gone"]).unwrap().contains("flow-gap 1"));
+    assert!(render_sightings(&line(samples::finding(7)), false).is_some());
+}
+
+#[test]
 fn short_lines_are_one_line() {
     assert_eq!(text(samples::loss(3)), "loss  not everything was seen or delivered; totals: flow-gap 3\n");
     assert_eq!(

@@ -79,6 +79,7 @@ impl Options {
 /// files that were gone before they could be looked at; placeholders it sends.
 const NO_BYTES: &[&str] = &[
     "process-gone",
+    "library-gone",
     "library-unreadable",
     "attach-failed",
     "process-events-lost",
