@@ -202,9 +202,11 @@ pub struct Keys {
     pub time_ns: u64,
     /// Where in the plaintext the write began that holds the first of them.
     pub offset: u64,
+    /// Among so many bytes of its write the first key ends that lies behind what the agent is shown of any write; 0: there is none.
+    pub behind: u64,
 }
 
-const _: () = assert!(core::mem::size_of::<Keys>() == 272);
+const _: () = assert!(core::mem::size_of::<Keys>() == 280);
 
 impl Keys {
     /// Notes a key of this rule.

@@ -4,7 +4,7 @@ use crate::event::Tuple;
 
 /// Raised whenever a type or a meaning changes in a map that an agent in `strict` mode leaves to the next (`loader::pins`): an
 /// agent with another number begins anew, and connections that are open then are older than it.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// What is known of the bytes on a connection.
 pub mod kind {

@@ -20,6 +20,14 @@ use keymoat_abi::{
 /// Payload bytes of the largest record.
 const CHUNK: usize = 64 * 1024;
 
+/// Records of full size that one write to a TLS library is cut into at most, before the last one.
+pub const FULL_RECORDS: u32 = 16;
+
+/// Bytes that so many records of full size and the last one hold.
+pub const fn room(full_records: u32) -> u64 {
+    (full_records as u64 + 1) * CHUNK as u64
+}
+
 /// What all records of one write have in common.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -80,7 +88,7 @@ pub trait Bytes: Copy {
 pub fn write<B: Bytes>(write: &Write, bytes: B) {
     let mut flag = write.flags;
     let mut left = write.readable;
-    let max = (u64::from(B::FULL_RECORDS) + 1) * CHUNK as u64;
+    let max = room(B::FULL_RECORDS);
     if left > max {
         left = max;
         lost(LossCause::WriteTruncated);

@@ -24,8 +24,8 @@ pub enum Outcome {
 
 /// Whether a key may leave. A struct and no closure: a closure's type is nothing that the kernel's BTF allows in a struct.
 pub trait Judge: Copy {
-    /// `in_body`: the key is in the body of a request, for certain.
-    fn refuses(&self, rule: u16, in_body: bool) -> bool;
+    /// `in_body`: the key is in the body of a request, for certain. It ends among the first `within` bytes of the write.
+    fn refuses(&self, rule: u16, in_body: bool, within: u64) -> bool;
 }
 
 /// The kernel's own limit, which no scan comes near: [`Stream::spend`] ends it. A number that depended on the write would be one
@@ -96,7 +96,7 @@ extern "C" fn advance<B: Bytes, J: Judge>(_index: u64, state: *mut State<'_, B, 
     if looked & HIT != 0 {
         state.stream.cue();
         let rule = looked as u16;
-        let refused = state.judge.refuses(rule, looked & IN_BODY != 0);
+        let refused = state.judge.refuses(rule, looked & IN_BODY != 0, state.stream.taken());
         if refused {
             state.end = REFUSED | u64::from(rule);
         }
@@ -159,7 +159,9 @@ pub extern "C" fn scan_complete(stream: *mut Stream, slot: u64) -> u64 {
 fn at_the_end<B, J: Judge>(state: &mut State<'_, B, J>) -> u64 {
     for slot in 0..SLOTS {
         let complete = scan_complete(&raw mut *state.stream, slot as u64);
-        if complete & HIT != 0 && state.judge.refuses(complete as u16, complete & IN_BODY != 0) {
+        if complete & HIT != 0
+            && state.judge.refuses(complete as u16, complete & IN_BODY != 0, state.stream.taken())
+        {
             return REFUSED | complete & 0xffff;
         }
     }

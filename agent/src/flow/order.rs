@@ -24,7 +24,7 @@ pub enum Admit {
 pub struct Order {
     /// Where the next record should start.
     next: Option<u64>,
-    /// The end of a write of which only the beginning is captured.
+    /// The end of a write of which not all is captured: its beginning, and, where a key is behind that, what is around it.
     cut: Option<u64>,
     write: WritePrint,
 }
@@ -77,7 +77,7 @@ impl Order {
         match expected {
             Some(expected) if expected != head.offset => Admit::Gap {
                 missing: head.offset.saturating_sub(expected),
-                announced: head.chunk == 0 && cut == Some(head.offset),
+                announced: head.chunk == 0 && cut.is_some_and(|cut| (expected..=cut).contains(&head.offset)),
             },
             _ => Admit::Next,
         }
@@ -154,6 +154,21 @@ mod tests {
         assert_eq!(stream.put(0, 0, flags::TRUNCATED, 10, b"abc"), Admit::Next);
         assert_eq!(stream.put(3, 1, flags::TRUNCATED, 10, b"def"), Admit::Next);
         assert_eq!(stream.put(10, 0, 0, 1, b"g"), Admit::Gap { missing: 4, announced: true });
+    }
+
+    #[test]
+    fn a_part_of_what_was_left_out_is_no_surprise() {
+        let mut stream = Stream::new();
+        let cut = flags::TRUNCATED;
+        assert_eq!(stream.put(0, 0, cut, 10, b"abc"), Admit::Next);
+        assert_eq!(stream.put(5, 0, cut, 5, b"f"), Admit::Gap { missing: 2, announced: true });
+        assert_eq!(stream.put(10, 0, cut, 10, b"k"), Admit::Gap { missing: 4, announced: true });
+        assert_eq!(stream.put(11, 0, cut, 9, b"l"), Admit::Next, "just behind what was shown");
+        assert_eq!(
+            stream.put(21, 0, 0, 1, b"v"),
+            Admit::Gap { missing: 9, announced: false },
+            "behind the write"
+        );
     }
 
     #[test]

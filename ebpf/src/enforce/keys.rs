@@ -33,7 +33,7 @@ pub struct Everywhere;
 
 impl Judge for Everywhere {
     #[inline(always)]
-    fn refuses(&self, rule: u16, _in_body: bool) -> bool {
+    fn refuses(&self, rule: u16, _in_body: bool, _within: u64) -> bool {
         REFUSED.get(0).is_some_and(|refused| refused.contains(rule))
     }
 }
@@ -47,9 +47,9 @@ struct Note {
 
 impl Judge for Note {
     #[inline(always)]
-    fn refuses(&self, rule: u16, in_body: bool) -> bool {
+    fn refuses(&self, rule: u16, in_body: bool, within: u64) -> bool {
         if REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
-            note(ContextKey { tgid: self.tgid, context: self.context }, rule, in_body);
+            note(ContextKey { tgid: self.tgid, context: self.context }, rule, in_body, within);
         }
         false
     }
@@ -104,7 +104,7 @@ pub fn find(tgid: u64, context: u64, sent: u64, buffer: u64, len: u64) -> Found 
 #[inline(always)]
 fn unjudged(tgid: u64, context: u64) {
     emit::lost(LossCause::NotJudged);
-    Note { tgid, context }.refuses(UNJUDGED, false);
+    Note { tgid, context }.refuses(UNJUDGED, false, 0);
 }
 
 /// Refuses what is not permitted where the connection goes. Where that is not known, and where a key is permitted, the socket has
@@ -117,7 +117,7 @@ struct AtItsHost {
 
 impl Judge for AtItsHost {
     #[inline(always)]
-    fn refuses(&self, rule: u16, in_body: bool) -> bool {
+    fn refuses(&self, rule: u16, in_body: bool, within: u64) -> bool {
         if !REFUSED.get(0).is_some_and(|refused| refused.contains(rule)) {
             return false;
         }
@@ -128,7 +128,7 @@ impl Judge for AtItsHost {
         {
             return true;
         }
-        note(key, rule, in_body);
+        note(key, rule, in_body, within);
         false
     }
 }
@@ -172,7 +172,7 @@ pub fn stop<R: Rung>(
             return Found { stopped: Some(Stopped { rule, within }), shown: true, rest: false };
         }
         // Then the socket does.
-        Outcome::Refused { rule, .. } => note(key, rule, flow.is_in_body()),
+        Outcome::Refused { rule, within } => note(key, rule, flow.is_in_body(), within),
     }
     Found::passed(flow)
 }
@@ -222,7 +222,7 @@ fn of<K>(scans: &LruHashMap<K, Stream>, key: &K) -> Option<*mut Stream> {
 }
 
 #[inline(always)]
-fn note(key: ContextKey, rule: u16, in_body: bool) {
+fn note(key: ContextKey, rule: u16, in_body: bool, within: u64) {
     // SAFETY: no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     if KEYS.get_ptr(&key).is_none() {
@@ -241,6 +241,18 @@ fn note(key: ContextKey, rule: u16, in_body: bool) {
     }
     keys.insert(rule, in_body);
     keys.time_ns = now;
+    if keys.behind == 0 && within > emit::room(emit::FULL_RECORDS) {
+        keys.behind = within;
+    }
+}
+
+/// Where in the write that was just scanned the first key ends that lies behind what is shown of it. Told once.
+#[inline(always)]
+pub fn behind_what_is_shown(key: &ContextKey) -> Option<u64> {
+    let keys = KEYS.get_ptr_mut(key)?;
+    // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
+    let behind = unsafe { core::mem::take(&mut (*keys).behind) };
+    (behind != 0).then_some(behind)
 }
 
 /// A refused key.

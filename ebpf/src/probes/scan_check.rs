@@ -29,7 +29,7 @@ struct Count;
 
 impl Judge for Count {
     #[inline(always)]
-    fn refuses(&self, rule: u16, _in_body: bool) -> bool {
+    fn refuses(&self, rule: u16, _in_body: bool, _within: u64) -> bool {
         if let Some(count) = SCAN_CHECK_KEYS.get_ptr_mut(rule.into()) {
             // SAFETY: a map value; the example calls from one thread only.
             unsafe { *count += 1 };

@@ -2,7 +2,9 @@
 
 use keymoat_tests::calls::{is_silent, note};
 use keymoat_tests::programs::{Linked, km_client, openssl_client};
-use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, pki, tcp_calls, udp_calls};
+use keymoat_tests::{
+    Agent, Client, Expect, FakeKey, Options, Script, Server, pki, script, tcp_calls, udp_calls,
+};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 
@@ -73,8 +75,7 @@ fn a_write_that_is_sent_in_parts() {
         Client::start(client).end()
     };
     let (server, key) = (Server::tls_sink(), FakeKey::anthropic());
-    // What a finding shows ends with the first MiB of a write.
-    let words = "words and ".repeat(50_000);
+    let words = "words and ".repeat(150_000);
     let client = send(&server, format!("{words} {} {words}", key.reveal()));
     assert!(!client.status.success());
     agent.expect_refused(client.pid);
@@ -101,6 +102,31 @@ fn a_write_after_one_that_was_sent_in_parts() {
     assert!(!client.status.success());
     agent.expect_refused(client.pid);
     server.assert_never(key.reveal().as_bytes());
+}
+
+/// Of a write the agent is shown the first 17 x 64 KiB, and what is around a key that lies behind.
+#[test]
+fn a_key_behind_what_is_shown_of_a_tls_write() {
+    const SHOWN: usize = 17 * 64 * 1024;
+    let agent = Agent::shared_as(&Options::blocking());
+    let text = |len: usize| "words and ".repeat(len / 10 + 1)[..len].to_owned();
+    let send = |body: String| {
+        let server = Server::tls_sink();
+        let script = Script::of(script::request(None, body.as_bytes())).save();
+        let client =
+            Client::start(openssl_client(Linked::Shared, server.address(), pki::HOST, &script)).end();
+        (server, client)
+    };
+    for before in [SHOWN - 300, SHOWN + 5, SHOWN + 2_000_000] {
+        let key = FakeKey::anthropic();
+        let (server, client) = send(format!("{} {} {}", text(before), key.reveal(), text(1_000_000)));
+        let wanted = Expect::key(&key).action("blocked").pid(client.pid).location("body");
+        agent.expect_once(&wanted, &key);
+        server.assert_never(b"words and");
+    }
+    let (server, client) = send(text(4_000_000));
+    assert!(client.status.success(), "{}", client.stderr);
+    agent.assert_clean(&server, client.pid);
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub mod openssl;
 use crate::{
     bounds::at_most,
     budget,
-    emit::{self, Write},
+    emit::{self, FULL_RECORDS, Write},
     enforce::{
         self, Rung, SHOWN, SHOWN_BEFORE,
         keys::{self, Found},
@@ -21,9 +21,6 @@ use crate::{
 use aya_ebpf::helpers::generated::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::programs::ProbeContext;
 use keymoat_abi::{Source, Tuple, event::flags};
-
-/// A bit more than 1 MiB of one write is captured, in records of 64 KiB.
-const FULL_RECORDS: u32 = 16;
 
 /// Is this one of the processes that are watched?
 #[inline(always)]
@@ -95,7 +92,7 @@ fn plaintext<const FULL: u32, R: Rung>(
     }
     let left = len.wrapping_sub(from);
     let total = if stopped.is_some() { at_most(left, SHOWN) } else { left };
-    let write = Write {
+    let mut write = Write {
         source,
         rule: stopped.map_or(0, |stopped| stopped.rule),
         flags,
@@ -115,9 +112,27 @@ fn plaintext<const FULL: u32, R: Rung>(
         }
         recall::show(stream, known.sent);
         show_plaintext(&raw const write, buffer.wrapping_add(from));
+        if len > emit::room(FULL_RECORDS)
+            && let Some(within) = keys::behind_what_is_shown(&stream)
+        {
+            show_behind(&mut write, buffer, within);
+        }
     } else {
         emit::write(&write, UserMemory::<FULL>(buffer));
     }
+}
+
+/// Of a write that was too long to be shown as a whole: what is around a key that ends among its first `within` bytes.
+#[inline(always)]
+fn show_behind(write: &mut Write, buffer: u64, within: u64) {
+    let shown = emit::room(FULL_RECORDS);
+    let before = within.saturating_sub(SHOWN_BEFORE);
+    let from = if before > shown { before } else { shown };
+    write.offset = write.offset.wrapping_add(from);
+    // Less than it has: so the agent is told that more is missing behind.
+    write.total = write.total.wrapping_sub(from);
+    write.readable = at_most(write.total, SHOWN);
+    show_plaintext(&raw const *write, buffer.wrapping_add(from));
 }
 
 /// Sends plaintext to the agent. A global function: the verifier looks at it once, and not again for each way that leads here. With a

@@ -1,8 +1,9 @@
 //! OpenSSL 1.1 and 3.x, BoringSSL.
 
-use super::{FULL_RECORDS, handshake, plaintext, ready};
+use super::{handshake, plaintext, ready};
+use crate::emit::{self, FULL_RECORDS};
 use crate::enforce::{LookOn, Rung, return_override::ReturnOverride, signal::Signal, sk_msg::SkMsg};
-use crate::{emit, task};
+use crate::task;
 use aya_ebpf::{macros::uprobe, programs::ProbeContext};
 use keymoat_abi::{LossCause, Source};
 
