@@ -32,6 +32,9 @@ pub struct Config {
     /// Cgroup id (its directory's inode number) of the only processes whose TLS calls are of interest; 0 = all are. Their sockets
     /// are told apart by where the socket programs are attached.
     pub tree: u64,
+    /// Byte offset of `tcp_sock::write_seq` from BTF; 0 when unknown (see `Gate::asked`).
+    pub write_seq_offset: u32,
+    pub reserved: u32,
 }
 
 /// Programs that read only as long as the kernel says that there is something to read (FIONREAD), and wait for ever where it says nothing.
@@ -53,7 +56,7 @@ pub fn comm(name: &[u8]) -> Comm {
 /// 134 ms.
 pub const BUDGET_PERIOD_BITS: u32 = 27;
 
-const _: () = assert!(core::mem::size_of::<Config>() == 56);
+const _: () = assert!(core::mem::size_of::<Config>() == 64);
 
 // SAFETY: `Config` is `repr(C)`, made of integers only, without padding, and every bit pattern is valid.
 #[cfg(feature = "user")]

@@ -180,16 +180,19 @@ pub struct Gate {
     pub unseen: u64,
     /// Where the connection goes: the name in its ClientHello.
     pub host: HostKey,
+    /// The TCP sequence number behind the last message that the kernel asked about. It keeps its verdict on one that it could not
+    /// send, and does not ask about the next.
+    pub asked: u32,
     /// See [`crate::state::kind`].
     pub kind: u8,
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
     /// Of a connection that is not TLS.
     pub scan: Stream,
     /// The same of its packets.
     pub packets: Stream,
 }
 
-const _: () = assert!(core::mem::size_of::<Gate>() == 2224);
+const _: () = assert!(core::mem::size_of::<Gate>() == 2232);
 
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]

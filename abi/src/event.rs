@@ -231,7 +231,9 @@ ring_struct! {
         pub rule: u32,
         /// See [`Why`].
         pub why: u8,
-        pub reserved: [u8; 3],
+        /// 1: it was refused as a packet (see [`flags::AS_PACKET`]).
+        pub as_packet: u8,
+        pub reserved: [u8; 2],
     }
     size 96
 }

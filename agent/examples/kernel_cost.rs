@@ -11,7 +11,7 @@
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::{Anchored, dfa};
 use aya::maps::{Array, RingBuf};
-use keymoat_agent::kernel::TaskOffsets;
+use keymoat_agent::kernel::Offsets;
 use keymoat_agent::loader::{Judging, Kernel, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
 use std::error::Error;
@@ -80,7 +80,7 @@ fn load(rules: &RuleSet, compiled: &KernelRules) -> Outcome<Kernel> {
         accepted_connections: false,
         response_budget: 0,
         ring_bytes: RING_BYTES,
-        task: TaskOffsets::read().unwrap_or_default(),
+        offsets: Offsets::read().unwrap_or_default(),
         unread_hidden: false,
         tree: None,
     };

@@ -3,7 +3,7 @@
 //!
 //! `noop_uprobe LIBRARY SYMBOL[+BYTES]…`
 
-use keymoat_agent::kernel::TaskOffsets;
+use keymoat_agent::kernel::Offsets;
 use keymoat_agent::loader::{Kernel, Settings};
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             accepted_connections: false,
             response_budget: 0,
             ring_bytes: 64 * 1024,
-            task: TaskOffsets::default(),
+            offsets: Offsets::default(),
             unread_hidden: false,
             tree: None,
         },

@@ -4,7 +4,7 @@
 
 use aya::maps::Array;
 use keymoat_abi::scan::Stream;
-use keymoat_agent::kernel::TaskOffsets;
+use keymoat_agent::kernel::Offsets;
 use keymoat_agent::loader::{Judging, Kernel, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
 use std::hint::black_box;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         accepted_connections: false,
         response_budget: 0,
         ring_bytes: 64 * 1024,
-        task: TaskOffsets::default(),
+        offsets: Offsets::default(),
         unread_hidden: false,
         tree: None,
     };

@@ -3,7 +3,7 @@
 
 use clap::ValueEnum as _;
 use keymoat_agent::enforce::Method;
-use keymoat_agent::kernel::{TaskOffsets, cgroup};
+use keymoat_agent::kernel::{Offsets, cgroup};
 use keymoat_agent::loader::{Judging, Kernel, LoadError, Settings};
 use keymoat_detect::{KernelRules, RuleSet};
 use std::time::Instant;
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         accepted_connections: true,
         response_budget: 0,
         ring_bytes: 64 * 1024,
-        task: TaskOffsets::read().unwrap_or_default(),
+        offsets: Offsets::read().unwrap_or_default(),
         unread_hidden: false,
         tree: None,
     };

@@ -14,7 +14,7 @@ pub use uprobes::Uprobes;
 use crate::enforce::Method;
 use crate::kernel::cgroup::CgroupId;
 use crate::kernel::numbers::Numbers;
-use crate::kernel::{TaskOffsets, rules};
+use crate::kernel::{Offsets, rules};
 use aya::maps::{Array, HashMap as AyaHashMap, MapData, PerCpuArray, RingBuf, SkStorage};
 use aya::programs::UProbe;
 use aya::programs::links::FdLink;
@@ -70,7 +70,7 @@ pub struct Settings {
     pub response_budget: u32,
     /// Power of two, a multiple of the page size.
     pub ring_bytes: u32,
-    pub task: TaskOffsets,
+    pub offsets: Offsets,
     /// See [`kernel::unread`]. In `strict` mode nobody is spared.
     pub unread_hidden: bool,
     /// The only processes to watch; none: all.
@@ -113,9 +113,9 @@ impl Kernel {
             own_tgid: std::process::id(),
             include_loopback: settings.include_loopback.into(),
             accepted_connections: settings.accepted_connections.into(),
-            task_pid_offset: settings.task.pid,
-            task_tgid_offset: settings.task.tgid,
-            task_comm_offset: settings.task.comm,
+            task_pid_offset: settings.offsets.pid,
+            task_tgid_offset: settings.offsets.tgid,
+            task_comm_offset: settings.offsets.comm,
             epoch: pins.as_ref().map_or(0, Pins::epoch),
             strict: pins.is_some().into(),
             everything: everything.into(),
@@ -123,6 +123,8 @@ impl Kernel {
             unread_hidden: spares.into(),
             tree_level: settings.tree.map_or(0, |tree| tree.level),
             tree: settings.tree.map_or(0, |tree| tree.id),
+            write_seq_offset: settings.offsets.write_seq,
+            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader.override_global("CONFIG", &config, true).map_max_entries("EVENTS", settings.ring_bytes);

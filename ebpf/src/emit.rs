@@ -196,10 +196,11 @@ pub fn link(cookie: u64, context: u64, pid_tgid: u64, tuple: &Tuple) {
     entry.submit(wakeup());
 }
 
-/// The socket refused the record of plaintext with a key in it.
+/// The socket refused the record of plaintext with a key in it, as a message or as a packet.
 #[inline(always)]
-pub fn refusal(flow: &FlowState, pid_tgid: u64, tuple: &Tuple, refused: &Refused) {
+pub fn refusal(flow: &FlowState, pid_tgid: u64, tuple: &Tuple, refused: &Refused, as_packet: bool) {
     not_shown(Refusal {
+        as_packet: as_packet.into(),
         cookie: flow.cookie,
         context: flow.context,
         pid_tgid,
@@ -229,7 +230,8 @@ fn refusal_for(why: Why) -> Refusal {
         tuple: Tuple::UNKNOWN,
         rule: 0,
         why: why as u8,
-        reserved: [0; 3],
+        as_packet: 0,
+        reserved: [0; 2],
     }
 }
 

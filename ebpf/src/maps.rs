@@ -30,6 +30,8 @@ pub static CONFIG: Global<Config> = Global::new(Config {
     unread_hidden: 0,
     tree_level: 0,
     tree: 0,
+    write_seq_offset: 0,
+    reserved: 0,
 });
 
 /// The epoch of the agent whose programs judge: one entry. Written by the agent once all of its own are attached, so that one

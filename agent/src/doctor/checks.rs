@@ -2,7 +2,7 @@
 
 use super::{Check, Outcome};
 use crate::discover;
-use crate::kernel::{TaskOffsets, btf, cgroup, rcu, unread};
+use crate::kernel::{Offsets, btf, cgroup, rcu, unread};
 use crate::loader::{Kernel, LoadError, Settings, brief, pins};
 use crate::privileges;
 use crate::socket_layer::{SYSCALLS_CANNOT_SEE, SocketLayer};
@@ -83,11 +83,11 @@ fn unread() -> Option<Check> {
 
 fn task_offsets() -> Check {
     let name = "btf";
-    match TaskOffsets::read() {
+    match Offsets::read() {
         Some(_) => ok(name, btf::PATH),
         None => degraded(
             name,
-            format!("{} is missing or has no task_struct", btf::PATH),
+            format!("{} is missing or says too little", btf::PATH),
             "the process that sent a UDP packet is not known; use a kernel with CONFIG_DEBUG_INFO_BTF",
         ),
     }
@@ -130,13 +130,13 @@ fn quick_attach() -> Check {
 }
 
 pub(super) fn settings() -> Settings {
-    let task = TaskOffsets::read().unwrap_or_default();
+    let offsets = Offsets::read().unwrap_or_default();
     Settings {
         include_loopback: false,
         accepted_connections: true,
         response_budget: 0,
         ring_bytes: RING_BYTES,
-        task,
+        offsets,
         unread_hidden: false,
         tree: None,
     }

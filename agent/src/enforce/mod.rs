@@ -45,9 +45,9 @@ impl Method {
         }
     }
 
-    /// Is a connection dead on which this refused a write?
+    /// Is a TCP connection dead on which this refused something?
     pub const fn ends_the_connection(self) -> bool {
-        matches!(self, Self::SkMsg)
+        matches!(self, Self::SkMsg | Self::CgroupSkb)
     }
 }
 

@@ -108,6 +108,7 @@ mod tests {
         let [pid, tgid, comm] = member_offsets(&btf, "task_struct", ["pid", "tgid", "comm"]).unwrap();
         assert_eq!(tgid, pid + 4);
         assert!(comm > tgid);
+        assert!(member_offsets(&btf, "tcp_sock", ["write_seq"]).is_some());
     }
 
     #[test]

@@ -9,20 +9,24 @@ pub mod rules;
 pub mod unread;
 pub mod uprobe;
 
-/// Byte offsets in `task_struct`, zero where unknown.
+/// Byte offsets in the kernel's structures, zero where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TaskOffsets {
+pub struct Offsets {
+    /// In `task_struct`.
     pub pid: u32,
     pub tgid: u32,
     pub comm: u32,
+    /// In `tcp_sock`.
+    pub write_seq: u32,
 }
 
-impl TaskOffsets {
+impl Offsets {
     /// From the running kernel's BTF; `None` when it has none.
     pub fn read() -> Option<Self> {
         let data = std::fs::read(btf::PATH).ok()?;
         let [pid, tgid, comm] = btf::member_offsets(&data, "task_struct", ["pid", "tgid", "comm"])?;
-        Some(Self { pid, tgid, comm })
+        let [write_seq] = btf::member_offsets(&data, "tcp_sock", ["write_seq"])?;
+        Some(Self { pid, tgid, comm, write_seq })
     }
 }
 

@@ -35,7 +35,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             enforcement: method.name(),
             explanation,
         });
-        if method.ends_the_connection() {
+        // Of what is refused unseen, only TCP is refused so.
+        if method == Method::SkMsg {
             self.hang_up(refusal.tgid(), refusal.cookie, &refusal.tuple);
         }
     }
@@ -48,7 +49,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             self.follow(&mut flow, refusal.cookie);
         }
         flow.tuple = refusal.tuple;
-        flow.refused = Some(flow::Refused { from: refusal.offset, method: Method::SkMsg, explained: false });
+        let method = if refusal.as_packet == 0 { Method::SkMsg } else { Method::CgroupSkb };
+        flow.refused = Some(flow::Refused { from: refusal.offset, method, explained: false });
         self.explain_refusal(&mut flow, refusal.rule as u16, now);
         self.put(id, flow, now);
     }
@@ -106,8 +108,8 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.take_hits(flow, &mut hits, now);
         self.hits = hits;
         self.release_all(flow, now);
-        if flow.source == Source::Tcp
-            || flow.refused.is_some_and(|refused| refused.method.ends_the_connection())
+        if flow.source != Source::Udp
+            && flow.refused.is_some_and(|refused| refused.method.ends_the_connection())
         {
             self.hang_up(flow.writer.pid, flow.cookie, &flow.tuple);
         }

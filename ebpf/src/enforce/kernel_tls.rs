@@ -46,5 +46,5 @@ fn is_judged(ctx: &SockoptContext) -> bool {
     // SAFETY: the program's own context.
     let sk = unsafe { (*ctx.sockopt).__bindgen_anon_1.sk };
     // SAFETY: the context's socket.
-    !sk.is_null() && unsafe { sk_msg::has_gate(sk) }
+    !sk.is_null() && unsafe { sk_msg::gate(sk, false) }.is_some()
 }

@@ -12,7 +12,7 @@ use crate::{
     emit::{self, Write},
     flow::{self, Ends},
     kernel_memory::KernelMemory,
-    maps::{CONNECTIONS, GATES},
+    maps::{CONFIG, CONNECTIONS, GATES},
     marks::{self, Marks},
     recall,
     scan::{Outcome, scan},
@@ -56,9 +56,9 @@ pub fn watch(ctx: &SockOpsContext, cookie: u64) {
     // SAFETY: the program's own context.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if !sk.is_null() {
-        // For `has_gate`. If there is no room, the first message tries again.
+        // From now on it counts as judged. If there is no room, the first message tries again.
         // SAFETY: the context's socket, checked above.
-        let _ = unsafe { gate(sk) };
+        let _ = unsafe { gate(sk, true) };
     }
     // SAFETY: the program's own context.
     let result = unsafe { CONNECTIONS.update(&mut key, &mut *ctx.ops, ANY) };
@@ -81,11 +81,12 @@ fn is_refused(ctx: &SkMsgContext) -> bool {
         return false;
     }
     // SAFETY: the message's socket, checked above.
-    let (Some(gate), Some(state)) = (unsafe { (gate(sk), flow::state(sk, true)) }) else {
+    let (Some(gate), Some(state)) = (unsafe { (gate(sk, true), flow::state(sk, true)) }) else {
         return strict::refuses_unjudged(0, pid_tgid, &ends(ctx.msg).tuple(0));
     };
     // SAFETY: socket storage; messages are judged under the socket's lock.
     let (gate, state) = unsafe { (&mut *gate, &mut *state) };
+    gate.asked = next_seq(gate, sk).wrapping_add(size);
     // SAFETY: the program's own context.
     if unsafe { bpf_msg_pull_data(ctx.msg, 0, size, 0) } != 0 {
         return strict::refuses_unjudged(state.cookie, pid_tgid, &ends(ctx.msg).tuple(state.flags));
@@ -96,25 +97,63 @@ fn is_refused(ctx: &SkMsgContext) -> bool {
     message.is_refused(ctx, gate, state)
 }
 
-/// # Safety
-/// `sk` must be the socket pointer of the program's context.
+/// The TCP sequence number that the next byte written gets: all before it are on their way. 0 if this kernel does not say where it has that.
 #[inline(always)]
-pub unsafe fn gate(sk: *mut bpf_sock) -> Option<*mut Gate> {
-    let map = core::ptr::from_ref(&GATES).cast_mut().cast();
-    // SAFETY: by this function's contract; the verifier checks the socket's type.
-    let gate = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), CREATE) };
-    if gate.is_null() { None } else { Some(gate.cast()) }
+fn next_seq(gate: &mut Gate, sk: *mut bpf_sock) -> u32 {
+    let mut seq = 0u32;
+    let offset = CONFIG.load().write_seq_offset;
+    if offset != 0 {
+        // A number, as in `is_refused`.
+        gate.data = sk as u64;
+        let at = opaque_load(&raw const gate.data).wrapping_add(u64::from(offset));
+        // SAFETY: the helper checks the source; four bytes fit.
+        unsafe { bpf_probe_read_kernel((&raw mut seq).cast(), 4, at as *const c_void) };
+    }
+    seq
 }
 
-/// Is the connection judged?
+/// The same where nothing more is written on a TLS connection: may what is still to leave not leave?
 ///
 /// # Safety
 /// As [`gate`].
 #[inline(always)]
-pub unsafe fn has_gate(sk: *mut bpf_sock) -> bool {
+pub unsafe fn ends_with_refused_key(sk: *mut bpf_sock, state: &FlowState, tuple: &Tuple) {
+    // SAFETY: by this function's contract.
+    let Some(gate) = (unsafe { gate(sk, false) }) else { return };
+    // SAFETY: socket storage; a connection changes its state under the socket's lock.
+    let gate = unsafe { &mut *gate };
+    let end = next_seq(gate, sk);
+    unasked_carries_refused_key(gate, state, tuple, end);
+}
+
+/// Does TLS that ends before the TCP sequence number `end` carry a record of plaintext with a key that may not go there? If the kernel asked
+/// about all of it as messages, that was answered.
+///
+/// By itself, since one of its callers has no room on the stack; not global, since kernel 6.1 takes no name for a key out of what a global function
+/// is given.
+#[inline(never)]
+pub fn unasked_carries_refused_key(gate: &mut Gate, state: &FlowState, tuple: &Tuple, end: u32) -> bool {
+    let asked = CONFIG.load().write_seq_offset == 0 || end.wrapping_sub(gate.asked) as i32 <= 0;
+    if gate.kind != kind::TLS || asked {
+        return false;
+    }
+    let Some(refused) = keys::take(state.tgid.into(), state.context, &gate.host) else { return false };
+    gate.kind = kind::REFUSED;
+    emit::refusal(state, u64::from(state.tgid) << 32, tuple, &refused, true);
+    true
+}
+
+/// What is known of a connection that is judged; with `create`, one that is not becomes one.
+///
+/// # Safety
+/// `sk` must be the socket pointer of the program's context.
+#[inline(always)]
+pub unsafe fn gate(sk: *mut bpf_sock, create: bool) -> Option<*mut Gate> {
     let map = core::ptr::from_ref(&GATES).cast_mut().cast();
-    // SAFETY: as in `gate`.
-    !unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), 0) }.is_null()
+    let flags = if create { CREATE } else { 0 };
+    // SAFETY: by this function's contract; the verifier checks the socket's type.
+    let gate = unsafe { bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) };
+    if gate.is_null() { None } else { Some(gate.cast()) }
 }
 
 #[inline(always)]
@@ -191,7 +230,7 @@ impl Message {
         }
         let Some(refused) = keys::take(tgid, state.context, &gate.host) else { return false };
         let tuple = ends(ctx.msg).tuple(state.flags);
-        emit::refusal(state, self.pid_tgid, &tuple, &refused);
+        emit::refusal(state, self.pid_tgid, &tuple, &refused, false);
         true
     }
 

@@ -134,6 +134,20 @@ impl Server {
         })
     }
 
+    /// The same, and after the first byte nothing is read for a while: a client that writes fills its buffer.
+    pub fn late_tls_sink() -> Self {
+        Self::away(|stream, inbox, from| {
+            let mut first = [0];
+            if let Some(mut stream) = accept_tls(stream)
+                && stream.read_exact(&mut first).is_ok()
+            {
+                inbox.append(from, &first);
+                thread::sleep(env::seconds(0.3));
+                serve_sink(stream, inbox, from);
+            }
+        })
+    }
+
     /// HTTP/1.1 in the clear on this very host's loopback.
     pub fn loopback_http() -> Self {
         Self::here(Ipv4Addr::LOCALHOST, |stream, inbox, from| http::serve(stream, inbox, from, http::ok))

@@ -16,7 +16,7 @@ use crate::enrich::process::ProcessTable;
 use crate::export::{self, ExportConfig, Human, JsonlTarget, Limits, Outbox, Prepared};
 use crate::health::Counters;
 use crate::kernel::rcu::Expedited;
-use crate::kernel::{self, TaskOffsets, unread};
+use crate::kernel::{self, Offsets, unread};
 use crate::loader::pins::Pins;
 use crate::loader::{Judging, Kernel, Settings};
 use crate::pipeline::{Blocking, Exchange, Pipeline, PipelineConfig};
@@ -325,16 +325,16 @@ fn captures_everything(capture: Capture, rules: &KernelRules) -> bool {
 }
 
 fn settings(config: &Config, unread_hidden: bool, tree: Option<&Tree>) -> Settings {
-    let task = TaskOffsets::read().unwrap_or_else(|| {
+    let offsets = Offsets::read().unwrap_or_else(|| {
         tracing::warn!("this kernel has no BTF: UDP packets will have no process");
-        TaskOffsets::default()
+        Offsets::default()
     });
     Settings {
         include_loopback: config.include_loopback,
         accepted_connections: config.accepted_connections,
         response_budget: config.response_budget.per_period(),
         ring_bytes: config.ring_bytes.get(),
-        task,
+        offsets,
         unread_hidden,
         tree: tree.map(Tree::id),
     }

@@ -80,6 +80,12 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// Sequence number of the first byte behind it.
+    #[inline(always)]
+    pub fn end(&self) -> u32 {
+        self.seq.wrapping_add(self.len)
+    }
+
     /// `None` when there is no payload.
     #[inline(always)]
     pub fn parse(ctx: &SkBuffContext, packet: &Packet) -> Option<Self> {

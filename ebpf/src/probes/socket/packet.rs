@@ -210,7 +210,7 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     tuple.flags |= state.flags;
     let judged = JUDGED && tuple.flags & tuple_flags::OPENED != 0 && !flow::is_ignored(&tuple);
     // SAFETY: the packet's socket, checked above.
-    let gate = if judged { unsafe { sk_msg::gate(sk) } } else { None };
+    let gate = if judged { unsafe { sk_msg::gate(sk, true) } } else { None };
     // SAFETY: socket storage.
     if gate.is_some_and(|gate| unsafe { (*gate).kind } == kind::REFUSED) {
         return true;
@@ -221,6 +221,9 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     if let Some(gate) = gate {
         // SAFETY: socket storage; packets of one socket leave under its lock.
         let gate = unsafe { &mut *gate };
+        if sk_msg::unasked_carries_refused_key(gate, state, &tuple, segment.end()) {
+            return true;
+        }
         refused = judge(ctx, gate, &fresh);
         shown = keys::is_shown(scanned(gate));
         if refused == Some(UNJUDGED) {

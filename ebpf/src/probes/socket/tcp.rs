@@ -108,7 +108,7 @@ fn changed<const JUDGED: bool>(ctx: &SockOpsContext) -> u32 {
         BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
             established(ctx, tuple_flags::ACCEPTED);
         }
-        BPF_SOCK_OPS_STATE_CB => state_changed(ctx),
+        BPF_SOCK_OPS_STATE_CB => state_changed::<JUDGED>(ctx),
         _ => {}
     }
     1
@@ -153,7 +153,7 @@ fn ends(ctx: &SockOpsContext) -> Ends {
 
 /// From here on nothing more is written: the TLS connection's address may be used for a new one at once.
 #[inline(always)]
-fn state_changed(ctx: &SockOpsContext) {
+fn state_changed<const JUDGED: bool>(ctx: &SockOpsContext) {
     let state = ctx.arg(1);
     if state == BPF_TCP_ESTABLISHED || state == BPF_TCP_CLOSE_WAIT {
         return;
@@ -167,6 +167,10 @@ fn state_changed(ctx: &SockOpsContext) {
     let Some(flow) = (unsafe { flow::state(sk, false) }) else { return };
     // SAFETY: socket storage of a live socket.
     let flow = unsafe { &mut *flow };
+    if JUDGED {
+        // SAFETY: the context's socket, checked above.
+        unsafe { sk_msg::ends_with_refused_key(sk, flow, &ends(ctx).tuple(flow.flags)) };
+    }
     marks::forget(flow);
     if state == BPF_TCP_CLOSE && flow.kind != kind::NEW {
         crate::emit::close(flow.cookie);

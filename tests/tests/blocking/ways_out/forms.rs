@@ -52,6 +52,15 @@ fn libraries() -> Vec<Way> {
         refused("OpenSSL, memory buffers (Python asyncio)", Server::https, |server, key| {
             python("asyncio", key).args(named(server)).args([authority()]).done()
         }),
+        // The kernel keeps its verdict on a message for which there was no room, and does not ask about the next.
+        refused(
+            "the same, added to a write for which there was no room",
+            Server::late_tls_sink,
+            |server, key| python("added", key).args(named(server)).args([authority()]).done(),
+        ),
+        refused("the same, and the connection half-closed", Server::late_tls_sink, |server, key| {
+            python("added", key).args(named(server)).args([authority()]).args(["half-close"]).done()
+        }),
         refused("OpenSSL of Node.js", Server::https, |server, key| {
             node("https", key).args(named(server)).done()
         }),
