@@ -136,7 +136,8 @@ mod well_formed {
             tuple: Tuple { local: [6; 16], remote_port: 7, ..Tuple::UNKNOWN },
             rule: 8,
             why: 0,
-            reserved: [0; 3],
+            as_packet: 1,
+            reserved: [0; 2],
         };
         let Ok(Event::Refusal(came)) = decode(sent.as_bytes()) else { panic!("not a refusal") };
         assert_eq!(raw(&came), raw(&sent));

@@ -31,7 +31,11 @@ fn request(n: u64) -> String {
 }
 
 fn refusal(conn: &Conn, cookie: u64, offset: u64) -> Event<'static> {
-    Event::Refusal(Refusal {
+    Event::Refusal(refusal_record(conn, cookie, offset))
+}
+
+fn refusal_record(conn: &Conn, cookie: u64, offset: u64) -> Refusal {
+    Refusal {
         header: Header { kind: Kind::Refusal as u32, size: size_of::<Refusal>() as u32 },
         cookie,
         context: conn.context,
@@ -41,8 +45,9 @@ fn refusal(conn: &Conn, cookie: u64, offset: u64) -> Event<'static> {
         tuple: REMOTE,
         rule: 0,
         why: 0,
-        reserved: [0; 3],
-    })
+        as_packet: 0,
+        reserved: [0; 2],
+    }
 }
 
 /// As long as findings wait for a word of the kernel.
@@ -92,6 +97,17 @@ fn tls_waits_for_the_word_of_its_socket() {
     assert_eq!(outcomes(&rig), [], "it may still be refused");
     rig.pipeline.event(&refusal(&conn, 9, 0), rig.now);
     assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
+    assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9, port: 40_000 }]);
+}
+
+#[test]
+fn tls_that_was_refused_as_a_packet_ends_its_connection_too() {
+    let (mut rig, ended) = blocking();
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    let as_packet = Refusal { as_packet: 1, ..refusal_record(&conn, 9, 0) };
+    rig.pipeline.event(&Event::Refusal(as_packet), rig.now);
+    assert_eq!(outcomes(&rig), [blocked("cgroup-skb")]);
     assert_eq!(ended.try_iter().collect::<Vec<_>>(), [Refused { pid: 123, cookie: 9, port: 40_000 }]);
 }
 
