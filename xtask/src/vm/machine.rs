@@ -31,11 +31,15 @@ pub struct Machines<'a> {
 struct Machine<'a> {
     folder: &'a Path,
     number: usize,
+    /// How often it was started.
+    boots: usize,
     running: Running,
     output: Output,
     ended: bool,
 }
 
+/// The emulator brings a kernel down now and then while that patches itself at its start.
+const MOST_BOOTS: usize = 3;
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Machines<'_> {
@@ -47,12 +51,16 @@ impl Machines<'_> {
         fs::create_dir_all(&self.folder)?;
         suite.prepare(&self.folder)?;
         let count = self.count.clamp(1, suite.most_machines().max(1));
-        let mut machines = (1..=count).map(|number| self.boot(suite, number)).collect::<Result<Vec<_>>>()?;
+        let mut machines = (1..=count).map(|number| self.boot(suite, number, 1)).collect::<Result<Vec<_>>>()?;
 
         let started = Instant::now();
         loop {
             for machine in machines.iter_mut().filter(|machine| !machine.ended) {
                 machine.look()?;
+                if machine.never_came_up() && machine.boots < MOST_BOOTS {
+                    say(format!("machine {} ended before its script began; once more", machine.number));
+                    *machine = self.boot(suite, machine.number, machine.boots + 1)?;
+                }
             }
             let all_ended = machines.iter().all(|machine| machine.ended);
             if all_ended || shell::interrupted() || started.elapsed() > deadline {
@@ -71,7 +79,7 @@ impl Machines<'_> {
     }
 
     /// A process group of its own, so that nothing of it stays behind.
-    fn boot(&self, suite: &Suite, number: usize) -> Result<Machine<'_>> {
+    fn boot(&self, suite: &Suite, number: usize, boots: usize) -> Result<Machine<'_>> {
         let folder = &self.folder;
         let script = folder.join(format!("script.{number}.sh"));
         fs::write(&script, suite.script(folder, number))?;
@@ -96,7 +104,7 @@ impl Machines<'_> {
             .stderr(console)
             .process_group(0);
         let child = vng.spawn().with_context(|| format!("cannot run {}", shell::line(&vng)))?;
-        Ok(Machine { folder, number, running: Running(child), output, ended: false })
+        Ok(Machine { folder, number, boots, running: Running(child), output, ended: false })
     }
 }
 
@@ -105,6 +113,10 @@ impl Machine<'_> {
     fn look(&mut self) -> Result<()> {
         self.ended = self.running.0.try_wait()?.is_some();
         self.output.show(self.ended)
+    }
+
+    fn never_came_up(&self) -> bool {
+        self.ended && !self.folder.join(format!("began.{}", self.number)).exists()
     }
 
     /// Its script's exit code. A machine that still runs is killed.

@@ -105,6 +105,7 @@ impl Suite {
         let results = quoted(&results.display().to_string());
         let mut script = format!(
             "exec >{results}/output.{machine} 2>&1 </dev/null\n\
+             : >{results}/began.{machine}\n\
              export PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\" HOME=/run/home TMPDIR=/run/tests\n\
              export KEYMOAT_VM=1 KEYMOAT_TEST_SLOW={SLOW} RUST_BACKTRACE=1\n\
              export KEYMOAT_BIN_DIR={results}/{PROGRAMS}\n\
