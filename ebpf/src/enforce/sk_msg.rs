@@ -9,7 +9,7 @@ use super::{
     sni, strict,
 };
 use crate::{
-    emit::{self, Write},
+    emit::{self, Bytes, Write},
     flow::{self, Ends},
     kernel_memory::KernelMemory,
     maps::{CONFIG, CONNECTIONS, GATES},
@@ -97,6 +97,14 @@ fn is_refused(ctx: &SkMsgContext) -> bool {
     message.is_refused(ctx, gate, state)
 }
 
+/// A ClientHello is on its way: where does the connection go?
+#[inline(always)]
+pub fn greeted<B: Bytes>(gate: &mut Gate, cookie: u64, bytes: B, len: u64) {
+    gate.kind = kind::TLS;
+    sni::read(bytes, len, &mut gate.host);
+    keys::goes_to(cookie, &gate.host);
+}
+
 /// The TCP sequence number that the next byte written gets: all before it are on their way. 0 if this kernel does not say where it has that.
 #[inline(always)]
 fn next_seq(gate: &mut Gate, sk: *mut bpf_sock) -> u32 {
@@ -179,9 +187,7 @@ impl Message {
         if gate.kind != kind::TLS {
             match self.record(0) {
                 Some(record) if record.is_client_hello() => {
-                    gate.kind = kind::TLS;
-                    sni::read(self.data, self.len, &mut gate.host);
-                    keys::goes_to(state.cookie, &gate.host);
+                    greeted(gate, state.cookie, KernelMemory(self.data), self.len);
                     marks::take_greeting(state, &ends(ctx.msg).tuple(state.flags), self.pid_tgid);
                     return false;
                 }

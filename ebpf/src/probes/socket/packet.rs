@@ -240,6 +240,16 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
         Some(_) => Some(flags::REFUSED | flags::AS_PACKET),
         None => notice(ctx, state, &fresh, &tuple, current),
     };
+    if flag == Some(flags::CLIENT_HELLO)
+        && let Some(gate) = gate
+    {
+        // SAFETY: socket storage; packets of one socket leave under its lock.
+        let gate = unsafe { &mut *gate };
+        if gate.kind == kind::NEW {
+            gate.asked = segment.end();
+            greeted(gate, state.cookie, ctx.skb.skb.cast(), fresh.start, fresh.len);
+        }
+    }
     if let Some(flag) = flag
         && !flow::is_ignored(&tuple)
     {
@@ -249,6 +259,13 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
         pass_on::<JUDGED>(&write, bytes, shown || flag != 0);
     }
     refused.is_some()
+}
+
+/// A ClientHello that was no message (TCP fast open, a program whose messages are not judged): neither was it asked about. By itself,
+/// since the caller has no room on the stack.
+#[inline(never)]
+fn greeted(gate: &mut Gate, cookie: u64, skb: *const core::ffi::c_void, start: u32, len: u64) {
+    sk_msg::greeted(gate, cookie, PacketBytes { skb, start, in_task: false }, len);
 }
 
 /// Sends bytes of a packet to the agent, or keeps them in mind.
