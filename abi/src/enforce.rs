@@ -194,6 +194,9 @@ pub struct Gate {
 
 const _: () = assert!(core::mem::size_of::<Gate>() == 2232);
 
+/// How long plaintext may wait for room in a socket. Keys in what waits longer are taken for those of a connection that is gone.
+pub const KEYS_LIFETIME_NS: u64 = 60_000_000_000;
+
 /// Value of the map `KEYS`: keys in what a TLS connection is about to send.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -249,6 +252,10 @@ unsafe impl aya::Pod for Permitted {}
 // SAFETY: an array of bytes.
 #[cfg(feature = "user")]
 unsafe impl aya::Pod for RuleId {}
+
+// SAFETY: `repr(C)`, integers only, without padding, and every bit pattern is valid.
+#[cfg(feature = "user")]
+unsafe impl aya::Pod for Keys {}
 
 #[cfg(test)]
 mod tests {

@@ -76,7 +76,11 @@ pub struct Blocking {
     pub hang_up: Sender<Refused>,
     /// What the kernel calls the rules.
     pub numbers: Arc<Numbers>,
+    pub unsent: Waits,
 }
+
+/// Does plaintext with a key wait at a TLS connection (process id and object), of which nobody knows yet whether it leaves?
+pub type Waits = Arc<dyn Fn(u32, u64) -> bool + Send + Sync>;
 
 pub struct Pipeline<F = Arc<ProcessTable>, O = Outbox> {
     include_loopback: bool,
@@ -279,12 +283,16 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
     /// The kernel saw which socket a TLS connection writes to.
     fn link(&mut self, link: &Link, now: Instant) {
         let key = FlowKey::Tls { tgid: link.tgid(), context: link.context };
-        // Loopback sockets are not watched: nothing else would ever be heard of them.
-        let sni =
-            if self.ignores(&link.tuple) { None } else { self.carry(link.cookie, &link.tuple, key, now) };
+        let ignored = self.ignores(&link.tuple);
+        // Of connections to this very host nothing else is told.
+        let sni = if ignored { None } else { self.carry(link.cookie, &link.tuple, key, now) };
         let Some((id, mut flow)) = self.open(key, Source::OpenSsl, now) else { return };
+        if flow.confirmed && flow.cookie != link.cookie {
+            // What waits for the word of the socket before: there will be none.
+            self.release_all(&mut flow, now);
+        }
         self.connect(&mut flow, link.cookie, link.tuple, sni);
-        if self.blocking.is_some() {
+        if self.blocking.is_some() && !ignored {
             // The socket's word comes right behind, if it refuses.
             let soon = now + VERDICT_WAIT;
             flow.waiting.iter_mut().for_each(|waiting| waiting.until = waiting.until.min(soon));
@@ -356,7 +364,11 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
             self.hits = hits;
         }
         if flow.waiting.iter().any(|waiting| waiting.until <= now) {
-            self.release_all(&mut flow, now);
+            if self.is_undecided(&flow) {
+                flow.waiting.iter_mut().for_each(|waiting| waiting.until = now + VERDICT_WAIT);
+            } else {
+                self.release_all(&mut flow, now);
+            }
         }
         if flow.repeats_due.is_some_and(|due| due <= now) {
             self.reporter.repeats(&mut flow);
@@ -410,7 +422,11 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         }
         let wait = match (flow.source.is_tls(), flow.confirmed) {
             (true, false) => Some(LINK_WAIT),
-            (true, true) if self.blocking.is_some() && flow.refused.is_none() => Some(VERDICT_WAIT),
+            (true, true)
+                if self.blocking.is_some() && flow.refused.is_none() && !self.ignores(&flow.tuple) =>
+            {
+                Some(VERDICT_WAIT)
+            }
             _ => None,
         };
         if wait.is_none() {

@@ -9,7 +9,7 @@
 use crate::{
     bounds::opaque,
     emit,
-    maps::{CONTEXTS, MARKS, NO_MARKS},
+    maps::{CONTEXTS, KEYS, MARKS, NO_MARKS},
 };
 use keymoat_abi::{FlowState, LossCause, Tuple, event::tuple_flags};
 
@@ -302,6 +302,8 @@ pub fn forget(flow: &mut FlowState) {
     };
     if linked_here {
         let _ = CONTEXTS.remove(&key);
+        // Its keys went where nobody minds: no socket took them. They are none of the next connection at this address.
+        let _ = KEYS.remove(&key);
     }
     flow.context = 0;
 }

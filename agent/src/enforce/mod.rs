@@ -1,6 +1,6 @@
 //! Refusing. The kernel decides, inside the write; this is what it is told to decide by ([`verdicts`]), what the agent makes of
 //! what left and what did not ([`judgement`]), and the exceptions a user makes while it runs ([`exceptions`]);
-//! [`enforcer`] keeps them in step. [`ladder`] chooses what refuses TLS writes, [`detour`] is the agent's half of
+//! [`enforcer`] keeps them in step; what still waits to be sent is [`unsent`]. [`ladder`] chooses what refuses TLS writes, [`detour`] is the agent's half of
 //! `return-override`.
 
 pub mod detour;
@@ -10,6 +10,7 @@ pub mod hang_up;
 pub mod judgement;
 pub mod ladder;
 pub mod lone;
+pub mod unsent;
 pub mod verdicts;
 
 use serde::{Deserialize, Serialize};

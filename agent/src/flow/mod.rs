@@ -172,9 +172,7 @@ impl Flow {
         } else if source == Source::Udp {
             self.refused = None;
         }
-        // Loopback sockets are not watched, so a link to one may be stale: it is never taken as confirmed.
-        let known = head.cookie != 0 && head.cookie == self.cookie && self.tuple.is_known();
-        self.confirmed = known && !self.tuple.is_loopback();
+        self.confirmed = head.cookie != 0 && head.cookie == self.cookie && self.tuple.is_known();
         if head.chunk == 0 {
             self.write = head.offset;
             self.aligned = self.inspector.at_message_start();

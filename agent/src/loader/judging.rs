@@ -2,6 +2,7 @@
 
 use super::pins::Pins;
 use super::{Kernel, LoadError, take};
+use crate::enforce::unsent::Unsent;
 use crate::enforce::verdicts::Verdicts;
 use crate::kernel::numbers::Numbers;
 use crate::kernel::rules;
@@ -76,6 +77,14 @@ impl Kernel {
         let (refused, permitted) = (take(&mut ebpf, "REFUSED")?, take(&mut ebpf, "PERMITTED")?);
         drop(ebpf);
         Verdicts::new(refused, permitted, self.numbers(), self.pins.is_some())
+    }
+
+    /// The keys of which nobody knows yet whether they leave. Works once.
+    ///
+    /// # Errors
+    /// [`LoadError::Missing`] the second time.
+    pub fn unsent(&self) -> Result<Unsent, LoadError> {
+        Ok(Unsent::new(take(&mut self.lock(), "KEYS")?))
     }
 
     /// Where connections go whose writes are judged. None if nothing is judged, and the second time.

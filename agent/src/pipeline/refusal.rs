@@ -101,6 +101,15 @@ impl<F: Facts, O: Output> Pipeline<F, O> {
         self.account(flow, before, hits);
     }
 
+    /// May the socket still refuse what this TLS connection was given? It has not come there yet.
+    pub(super) fn is_undecided(&self, flow: &Flow) -> bool {
+        let FlowKey::Tls { tgid, context } = flow.key else { return false };
+        let is_judged = flow.cookie != 0 && flow.tuple.is_known() && !self.ignores(&flow.tuple);
+        is_judged
+            && flow.refused.is_none()
+            && self.blocking.as_ref().is_some_and(|blocking| (blocking.unsent)(tgid, context))
+    }
+
     /// Nothing more comes on a flow that was refused, so what waits is decided now: it says what was refused.
     pub(super) fn explain_refusal(&mut self, flow: &mut Flow, rule: u16, now: Instant) {
         let mut hits = std::mem::take(&mut self.hits);

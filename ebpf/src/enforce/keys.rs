@@ -20,12 +20,9 @@ use aya_ebpf::programs::ProbeContext;
 use core::mem::size_of;
 use keymoat_abi::{
     LossCause,
-    enforce::{HostKey, Permitted, UNJUDGED},
+    enforce::{HostKey, KEYS_LIFETIME_NS, Permitted, UNJUDGED},
     scan::Stream,
 };
-
-/// Keys that no socket took in this time never will: 10 s.
-const LIFETIME_NS: u64 = 10_000_000_000;
 
 /// Refuses what is not permitted at a place without a name, or in the clear.
 #[derive(Clone, Copy)]
@@ -235,7 +232,7 @@ fn note(key: ContextKey, rule: u16, in_body: bool, within: u64) {
     let Some(keys) = KEYS.get_ptr_mut(&key) else { return emit::lost(LossCause::NotJudged) };
     // SAFETY: a value in the map; TLS libraries forbid concurrent writes on one connection.
     let keys = unsafe { &mut *keys };
-    if keys.time_ns.wrapping_add(LIFETIME_NS) < now {
+    if keys.time_ns.wrapping_add(KEYS_LIFETIME_NS) < now {
         keys.clear();
         keys.offset = marks::known(&key).sent;
     }
@@ -279,7 +276,7 @@ pub fn take(tgid: u64, context: u64, host: &HostKey) -> Option<Refused> {
     let keys = KEYS.get_ptr_mut(&key)?;
     // SAFETY: a value in the map, no arguments.
     let (keys, now) = unsafe { (&mut *keys, bpf_ktime_get_ns()) };
-    let fresh = keys.time_ns.wrapping_add(LIFETIME_NS) >= now;
+    let fresh = keys.time_ns.wrapping_add(KEYS_LIFETIME_NS) >= now;
     let rule = if fresh { keys.first_refused(REFUSED.get(0)?, permitted(host)) } else { None };
     let offset = keys.offset;
     let _ = KEYS.remove(&key);

@@ -53,7 +53,10 @@ fn extensions<B: Bytes>(bytes: B) -> Option<u64> {
 extern "C" fn extension<B: Bytes>(_index: u64, walk: *mut Walk<'_, B>) -> i64 {
     // SAFETY: what `read` gave to the helper.
     let walk = unsafe { &mut *walk };
-    let (Some(kind), Some(len)) = (pair(walk.bytes, walk.at), pair(walk.bytes, walk.at.wrapping_add(2))) else { return 1 };
+    let (Some(kind), Some(len)) = (pair(walk.bytes, walk.at), pair(walk.bytes, walk.at.wrapping_add(2)))
+    else {
+        return 1;
+    };
     let content = walk.at.wrapping_add(4);
     if content >= walk.len {
         return 1;

@@ -51,7 +51,8 @@ impl Machines<'_> {
         fs::create_dir_all(&self.folder)?;
         suite.prepare(&self.folder)?;
         let count = self.count.clamp(1, suite.most_machines().max(1));
-        let mut machines = (1..=count).map(|number| self.boot(suite, number, 1)).collect::<Result<Vec<_>>>()?;
+        let mut machines =
+            (1..=count).map(|number| self.boot(suite, number, 1)).collect::<Result<Vec<_>>>()?;
 
         let started = Instant::now();
         loop {

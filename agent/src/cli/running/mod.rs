@@ -216,7 +216,15 @@ impl Running {
                 fleet_key: fleet_key.bytes().to_vec(),
                 judge: judge.clone(),
                 blocking: match blocking {
-                    true => Some(Blocking { hang_up: hang_up::start()?, numbers: kernel.numbers() }),
+                    true => {
+                        let unsent = kernel.unsent()?;
+                        let waits = Arc::new(move |tgid, context| unsent.waits(tgid, context));
+                        Some(Blocking {
+                            hang_up: hang_up::start()?,
+                            numbers: kernel.numbers(),
+                            unsent: waits,
+                        })
+                    }
                     false => None,
                 },
             },

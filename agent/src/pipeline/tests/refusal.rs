@@ -6,10 +6,17 @@ use crate::enforce::judgement::Judgement;
 use crate::flow::VERDICT_WAIT;
 use keymoat_abi::{Kind, Refusal};
 use keymoat_detect::KernelRules;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 
 /// A pipeline of an agent that blocks, and the connections it ends.
 fn blocking() -> (Rig, Receiver<Refused>) {
+    blocking_while(Arc::default())
+}
+
+/// The same where TLS connections hold back what they are given while `full` is true.
+fn blocking_while(full: Arc<AtomicBool>) -> (Rig, Receiver<Refused>) {
     let (hang_ups, ended) = channel();
     let rules = DETECTOR.rules();
     let policy = Policy::builtin().unwrap();
@@ -20,7 +27,11 @@ fn blocking() -> (Rig, Receiver<Refused>) {
             false,
             1024,
             Judge::new(judgement),
-            Some(Blocking { hang_up: hang_ups, numbers: Arc::default() }),
+            Some(Blocking {
+                hang_up: hang_ups,
+                numbers: Arc::default(),
+                unsent: Arc::new(move |_, _| full.load(Relaxed)),
+            }),
         ),
         ended,
     )
@@ -115,6 +126,26 @@ fn tls_that_was_refused_as_a_packet_ends_its_connection_too() {
 fn tls_of_which_no_socket_says_anything_has_left() {
     let (mut rig, _ended) = blocking();
     rig.write(&mut Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) }, request(1));
+    no_word_comes(&mut rig);
+    assert_eq!(outcomes(&rig), [(Action::Late, None)]);
+}
+
+#[test]
+fn tls_that_waits_for_room_in_its_socket_waits_here_too() {
+    let full = Arc::new(AtomicBool::new(true));
+    let (mut rig, _ended) = blocking_while(Arc::clone(&full));
+    let mut conn = Conn { cookie: 9, tuple: REMOTE, ..Conn::tls(0x10) };
+    rig.write(&mut conn, request(1));
+    no_word_comes(&mut rig);
+    assert_eq!(outcomes(&rig), []);
+    rig.pipeline.event(&refusal(&conn, 9, 0), rig.now);
+    assert_eq!(outcomes(&rig), [blocked("sk-msg")]);
+
+    let mut conn = Conn { cookie: 10, tuple: REMOTE, ..Conn::tls(0x20) };
+    rig.write(&mut conn, request(2));
+    no_word_comes(&mut rig);
+    assert_eq!(outcomes(&rig), []);
+    full.store(false, Relaxed);
     no_word_comes(&mut rig);
     assert_eq!(outcomes(&rig), [(Action::Late, None)]);
 }
