@@ -33,13 +33,13 @@ impl Nginx {
         Self::start(|nginx| Net::shared().command(nginx), Net::shared().v4.into(), "", &server)
     }
 
-    /// Asks a server over TLS for whatever it is asked for over loopback.
-    pub fn proxy_of(server: &crate::Server) -> Self {
+    /// Asks a server over TLS, by this name, for whatever it is asked for over loopback.
+    pub fn proxy_of(server: &crate::Server, name: &str) -> Self {
         let location = format!(
             "; location / {{ proxy_pass https://{}; proxy_ssl_server_name on; proxy_ssl_name {}; proxy_ssl_verify on; \
              proxy_ssl_trusted_certificate {}; proxy_http_version 1.1; }}",
             server.address(),
-            pki::HOST,
+            name,
             pki::authority().display()
         );
         Self::start(|nginx| Command::new(nginx), [127, 0, 0, 1].into(), "", &location)

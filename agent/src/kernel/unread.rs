@@ -15,7 +15,7 @@ use std::os::fd::AsRawFd as _;
 
 /// What it means, for `doctor` and the log.
 pub const HIDDEN: &str = "this kernel tells programs that nothing waits to be read on connections that are judged (FIONREAD): what nginx opens is \
-     judged as packets only, and its TLS not refused; others may read in small pieces; kernels 6.12.117 and 7.3.4 are right";
+     judged as packets, so its calls get no error; others may read in small pieces; kernels 6.12.117 and 7.3.4 are right";
 
 /// Does it not? Where that cannot be tried (there is no loopback, the kernel has no such maps), it does.
 pub fn is_hidden() -> bool {

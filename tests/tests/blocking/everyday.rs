@@ -68,7 +68,7 @@ fn curl_asks_nginx() {
 fn nginx_asks_for_others() {
     let agent = Agent::shared_as(&Options::blocking());
     let server = Server::https();
-    let nginx = Nginx::proxy_of(&server);
+    let nginx = Nginx::proxy_of(&server, pki::HOST);
     for number in 0..TIMES {
         let url = format!("http://127.0.0.1:{}/v1/items?number={number}", nginx.port);
         let args = ["-sS", "--fail", "-d", "nothing secret", &url];
@@ -107,6 +107,32 @@ fn nginx_passes_no_key_on() {
     agent.expect(&Expect::key(&key).action("blocked"));
     assert_eq!(Client::run(ask().command).stdout, "ok\n");
     server.assert_never(key.reveal().as_bytes());
+}
+
+/// On kernels where its messages are not judged, too; and what goes home does.
+#[test]
+fn nginx_passes_no_key_on_over_tls() {
+    let agent = Agent::shared_as(&Options::blocking());
+    let key = FakeKey::anthropic();
+    let ask = |proxy: &Nginx, key: Option<&FakeKey>| {
+        let url = format!("http://127.0.0.1:{}/v1/messages", proxy.port);
+        Client::start(
+            Args::new("curl").args(["-sS", "--fail", &url]).args(header("x-api-key: ", key)).command,
+        )
+        .end()
+    };
+    let (elsewhere, home) = (Server::https(), Server::https());
+    let proxy = Nginx::proxy_of(&elsewhere, pki::HOST);
+    assert_eq!(ask(&proxy, None).stdout, "ok\n");
+    assert!(!ask(&proxy, Some(&key)).status.success());
+    agent.expect_once(&Expect::key(&key).action("blocked").host(pki::HOST, "sni").comm("nginx"), &key);
+    assert_eq!(ask(&proxy, None).stdout, "ok\n");
+    elsewhere.assert_never(key.reveal().as_bytes());
+
+    let (proxy, key) = (Nginx::proxy_of(&home, pki::ANTHROPIC), FakeKey::anthropic());
+    assert_eq!(ask(&proxy, Some(&key)).stdout, "ok\n");
+    home.wait_for(key.reveal().as_bytes());
+    agent.expect_once(&Expect::key(&key).action("allowed").host(pki::ANTHROPIC, "sni"), &key);
 }
 
 #[test]

@@ -135,7 +135,10 @@ fn zerocopy_of_a_buffer_that_changes() {
 #[test]
 fn without_refusing_whole_keys_arrive() {
     let _agent = Agent::shared();
-    let (_, refused, tally) = race("write", &FakeKey::anthropic(), 20_000);
-    assert_eq!(refused, 0);
-    assert!(tally.whole > 0 && tally.torn > 0, "{tally:?}");
+    let raced = (0..ATTEMPTS).any(|_| {
+        let (_, refused, tally) = race("write", &FakeKey::anthropic(), 20_000);
+        assert_eq!(refused, 0);
+        tally.whole > 0 && tally.torn > 0
+    });
+    assert!(raced, "this was no race");
 }

@@ -5,7 +5,7 @@ use keymoat_tests::cases::Invocation;
 use keymoat_tests::commands::*;
 use keymoat_tests::programs::{Linked, gnutls_client, km_rustls, openssl_client};
 use keymoat_tests::threat_model::{Expected, Outcome};
-use keymoat_tests::{FakeKey, Server, pki};
+use keymoat_tests::{Client, FakeKey, Server, pki};
 
 const ENCODED: &str = "the kernel does not undo it; the agent does, and says so within seconds. To do: forbid the destination, \
     rotate the key";
@@ -52,15 +52,8 @@ fn libraries() -> Vec<Way> {
         refused("OpenSSL, memory buffers (Python asyncio)", Server::https, |server, key| {
             python("asyncio", key).args(named(server)).args([authority()]).done()
         }),
-        // The kernel keeps its verdict on a message for which there was no room, and does not ask about the next.
-        refused(
-            "the same, added to a write for which there was no room",
-            Server::late_tls_sink,
-            |server, key| python("added", key).args(named(server)).args([authority()]).done(),
-        ),
-        refused("the same, and the connection half-closed", Server::late_tls_sink, |server, key| {
-            python("added", key).args(named(server)).args([authority()]).args(["half-close"]).done()
-        }),
+        added("the same, added to a write for which there was no room", &[]),
+        added("the same, and the connection half-closed", &["half-close"]),
         refused("OpenSSL of Node.js", Server::https, |server, key| {
             node("https", key).args(named(server)).done()
         }),
@@ -76,6 +69,20 @@ fn libraries() -> Vec<Way> {
             Expected::Otherwise(Outcome::NotSeen, NO_PROBE),
         ),
     ]
+}
+
+/// The kernel keeps its verdict on a message for which there was no room, and does not ask about the next.
+fn added(what: &'static str, how: &'static [&'static str]) -> Way {
+    let client = move |server: &Server, key: Option<&FakeKey>| {
+        python("added", key).args(named(server)).args([authority()]).args(how).done()
+    };
+    let attempt = move |agent: &_| {
+        let clean = Server::late_tls_sink();
+        Client::run(client(&clean, None).command);
+        clean.wait_for(b"x-api-key: none");
+        one(agent, Server::late_tls_sink, client, Arrives::Key)
+    };
+    Way { what, attempt: Box::new(attempt), expected: Expected::Refused }
 }
 
 /// Programs leave it to their library then, as on kernels without.
