@@ -116,6 +116,14 @@ pub fn named(server: &Server) -> [String; 3] {
     [ip, port, pki::HOST.to_owned()]
 }
 
+/// Takes the key over TLS to `here`, a server on this very host, and then a request without it to `away`, so many times.
+pub fn here_then_away(here: &Server, away: &Server, key: &FakeKey, times: usize) -> Args {
+    let mut args = Args { command: Command::new("/usr/bin/python3") };
+    args.command.envs(key_variable(Some(key)));
+    let args = args.args([program("here_then_away_client.py")]).args([authority()]);
+    args.args([pki::HOST, &times.to_string()]).args(host_port(here)).args(host_port(away))
+}
+
 pub fn last_request(key: Option<&FakeKey>) -> Vec<u8> {
     let header = key.map(|key| format!("x-api-key: {}\r\n", key.reveal())).unwrap_or_default();
     format!("GET / HTTP/1.1\r\nhost: {}\r\n{header}connection: close\r\n\r\n", pki::HOST).into_bytes()

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a test asserts by panicking")]
 
+use keymoat_tests::commands::here_then_away;
 use keymoat_tests::programs::{Linked, km_client, km_rustls, openssl_client};
 use keymoat_tests::{Agent, Client, Expect, FakeKey, Options, Script, Server, env, pki, script};
 use std::net::SocketAddr;
@@ -228,6 +229,16 @@ mod loopback {
             let client = Client::run(client);
             agent.expect_once(&Expect::observed(&key).pid(client.pid).to(server.address()), &key);
         }
+    }
+
+    /// OpenSSL makes the next connection's object where the last one was.
+    #[test]
+    fn says_nothing_of_the_next_connection() {
+        let agent = Agent::shared();
+        let (here, away, key) = (Server::loopback_https(), Server::https(), FakeKey::anthropic());
+        let client = Client::run(here_then_away(&here, &away, &key, 10).command);
+        assert_eq!(client.stdout.trim(), "served 10");
+        agent.assert_clean(&away, client.pid);
     }
 
     /// The host's own address on the way to the other network is this host as well.

@@ -1,7 +1,7 @@
 //! The connection that carries a key is refused, and no other: two of them, interleaved on one thread, or one in the other's place.
 
 use keymoat_tests::commands::*;
-use keymoat_tests::{Agent, Client, FakeKey, Options, Server, env, pki};
+use keymoat_tests::{Agent, Client, FakeKey, Options, Server, env};
 use std::process::Command;
 
 /// Pairs of connections of one client; each pair is two TLS connections that one thread writes to in turn. As many as a busy
@@ -69,13 +69,7 @@ fn a_connection_whose_object_lies_where_one_to_this_host_did() {
     const TIMES: usize = 10;
     let agent = Agent::shared_as(&Options::blocking());
     let (here, away, key) = (Server::loopback_https(), Server::https(), FakeKey::anthropic());
-    let mut command = Command::new("/usr/bin/python3");
-    command.arg(program("host_then_away_client.py")).arg(authority()).args([pki::HOST, &TIMES.to_string()]);
-    for server in [&here, &away] {
-        command.args([server.address().ip().to_string(), server.port.to_string()]);
-    }
-    command.envs(key_variable(Some(&key)));
-    let client = Client::run(command);
+    let client = Client::run(here_then_away(&here, &away, &key, TIMES).command);
     assert_eq!(client.stdout.trim(), format!("served {TIMES}"));
 
     agent.assert_clean(&away, client.pid);
