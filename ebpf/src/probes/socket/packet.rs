@@ -225,13 +225,11 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
             return true;
         }
         refused = judge(ctx, gate, &fresh);
-        shown = keys::is_shown(scanned(gate));
-        if refused == Some(UNJUDGED) {
-            if strict::refuses_unjudged(state.cookie, state.owner, &tuple) {
-                return true;
-            }
-            refused = None;
+        if refused == Some(UNJUDGED) && strict::refuses_unjudged(state.cookie, state.owner, &tuple) {
+            return true;
         }
+        refused = refused.filter(|rule| *rule != UNJUDGED);
+        shown = keys::is_shown(scanned(gate));
         if refused.is_some() {
             gate.kind = kind::REFUSED;
         }
@@ -240,15 +238,9 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
         Some(_) => Some(flags::REFUSED | flags::AS_PACKET),
         None => notice(ctx, state, &fresh, &tuple, current),
     };
-    if flag == Some(flags::CLIENT_HELLO)
-        && let Some(gate) = gate
-    {
+    if let (Some(flags::CLIENT_HELLO), Some(gate)) = (flag, gate) {
         // SAFETY: socket storage; packets of one socket leave under its lock.
-        let gate = unsafe { &mut *gate };
-        if gate.kind == kind::NEW {
-            gate.asked = segment.end();
-            greeted(gate, state.cookie, ctx.skb.skb.cast(), fresh.start, fresh.len);
-        }
+        greeted(unsafe { &mut *gate }, state.cookie, ctx, &fresh, segment.end());
     }
     if let Some(flag) = flag
         && !flow::is_ignored(&tuple)
@@ -261,10 +253,18 @@ fn segment<const JUDGED: bool>(ctx: &SkBuffContext, packet: &Packet) -> bool {
     refused.is_some()
 }
 
-/// A ClientHello that was no message (TCP fast open, a program whose messages are not judged): neither was it asked about. By itself,
-/// since the caller has no room on the stack.
+/// A ClientHello. If it was no message (TCP fast open, a program whose messages are not judged), the kernel did not ask about it.
+#[inline(always)]
+fn greeted(gate: &mut Gate, cookie: u64, ctx: &SkBuffContext, fresh: &Fresh, end: u32) {
+    if gate.kind == kind::NEW {
+        gate.asked = end;
+        read_hello(gate, cookie, ctx.skb.skb.cast(), fresh.start, fresh.len);
+    }
+}
+
+/// By itself, since the caller has no room on the stack.
 #[inline(never)]
-fn greeted(gate: &mut Gate, cookie: u64, skb: *const core::ffi::c_void, start: u32, len: u64) {
+fn read_hello(gate: &mut Gate, cookie: u64, skb: *const core::ffi::c_void, start: u32, len: u64) {
     sk_msg::greeted(gate, cookie, PacketBytes { skb, start, in_task: false }, len);
 }
 
