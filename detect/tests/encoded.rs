@@ -364,13 +364,14 @@ fn cut<'a>(text: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
 }
 
 /// What is no finding hides none: the two are told apart. Neighbours inside runs may share the characters in which
-/// one ends and the other begins.
+/// one ends and the other begins: three of base64, and up to six (`\u0041`) for each of these where that is encoded once more.
 fn each_stretch_once(found: &[Found], text: &[u8]) -> bool {
     let mut ends = [0; 2];
     found.iter().all(|found| {
         let end = &mut ends[usize::from(found.suppressed)];
         let inside = found.start < found.end && found.end <= text.len() as u64;
-        let after = found.start + 3 >= *end;
+        let encoded_again = found.path.matches(" > ").count() as u32;
+        let after = found.start + 3 * 6_u64.pow(encoded_again) >= *end;
         *end = found.end;
         inside && after
     })
