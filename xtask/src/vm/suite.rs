@@ -32,11 +32,13 @@ pub const RUNNING: &str = "     Running";
 
 /// What `--brief` leaves out, by parts of the tests' names: twins of tests that see something, tests whose point is how often
 /// something is done or which programs do it, and those that start many agents, of which each takes a minute in emulation.
-const LEFT_OUT: [&str; 16] = [
+const LEFT_OUT: [&str; 19] = [
     "same_request_without_key",
     "benign::",
     "capture::",
+    "a_key_is_only_seen_unless_it_is_to_be_refused",
     "a_signal_is_passed_on",
+    "beside_an_agent_that_only_looks",
     "comings_and_goings::",
     "everyday::",
     "it_ends_with_the_commands_code",
@@ -48,6 +50,7 @@ const LEFT_OUT: [&str; 16] = [
     "reload::",
     "strict::",
     "the_command_has_",
+    "the_command_outlives_who_watches",
     "ways_out::",
 ];
 
