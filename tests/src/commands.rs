@@ -43,6 +43,12 @@ pub fn curl_at(host: &str, scheme: &str, server: &Server, path: &str) -> Args {
     base.args([authority(), url])
 }
 
+/// Arguments of curl: asks this server for what it is to reach.
+pub fn through(scheme: &str, proxy: &Server) -> [String; 4] {
+    let url = format!("{scheme}://{}", proxy.address());
+    ["--proxy".to_owned(), url, "--proxy-cacert".to_owned(), authority()]
+}
+
 pub fn wget(server: &Server) -> Args {
     let base = Args::new("wget").args(["-q", "-O", "-", "--tries=1", "--ca-certificate", &authority()]);
     base.args([url("https", server)])

@@ -65,6 +65,26 @@ impl Server {
         Self::away(|stream, inbox, from| serve_tls(stream, inbox, from, http::ok))
     }
 
+    /// The same behind a proxy that is asked for it in the clear (CONNECT; RFC 9110, 9.3.6).
+    pub fn https_behind_a_proxy() -> Self {
+        Self::away(|mut stream, inbox, from| {
+            if take_connect(&mut stream).is_ok() {
+                serve_tls(stream, inbox, from, http::ok);
+            }
+        })
+    }
+
+    /// The same behind a proxy that is asked for it over TLS: TLS in TLS.
+    pub fn https_behind_an_https_proxy() -> Self {
+        Self::away(|stream, inbox, from| {
+            if let Some(mut stream) = accept_tls(stream)
+                && take_connect(&mut stream).is_ok()
+            {
+                serve_tls(stream, inbox, from, http::ok);
+            }
+        })
+    }
+
     /// HTTP/2 over TLS. A request is received as lines `name: value` and the body.
     pub fn http2() -> Self {
         Self::away(http2::serve)
@@ -319,7 +339,21 @@ impl Inbox {
     }
 }
 
-fn serve_tls(stream: TcpStream, inbox: &Inbox, from: SocketAddr, answer: http::Answer) {
+/// Takes the request to a proxy and says that the server is reached.
+fn take_connect(stream: &mut (impl Read + Write)) -> io::Result<()> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.extend_from_slice(&byte);
+    }
+    if !head.starts_with(b"CONNECT ") {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    stream.write_all(b"HTTP/1.1 200 reached\r\n\r\n")?;
+    stream.flush()
+}
+
+fn serve_tls(stream: impl Read + Write, inbox: &Inbox, from: SocketAddr, answer: http::Answer) {
     let Some(mut stream) = accept_tls(stream) else { return };
     http::serve(&mut stream, inbox, from, answer);
     // Clients rightly complain about an end without one.
@@ -327,7 +361,7 @@ fn serve_tls(stream: TcpStream, inbox: &Inbox, from: SocketAddr, answer: http::A
     drop(stream.flush());
 }
 
-fn accept_tls(stream: TcpStream) -> Option<StreamOwned<ServerConnection, TcpStream>> {
+fn accept_tls<S: Read + Write>(stream: S) -> Option<StreamOwned<ServerConnection, S>> {
     Some(StreamOwned::new(ServerConnection::new(pki::server()).ok()?, stream))
 }
 

@@ -15,6 +15,11 @@ macro_rules! http1_clients {
                 client: |server, key| curl("https", server).args(header("Authorization: Bearer ", key)).done(),
                 expect: |it, _| it.library("openssl").location("header:authorization").host(pki::HOST, "sni"),
             },
+            curl_through_a_proxy: Case {
+                server: Server::https_behind_a_proxy,
+                client: |server, key| curl("https", server).args(through("http", server)).args(header("x-api-key: ", key)).done(),
+                expect: |it, _| it.library("openssl").location("header:x-api-key").host(pki::HOST, "sni"),
+            },
             curl_query: Case {
                 server: Server::https,
                 client: |server, key| curl_to("https", server, &format!("/v1/models?page=2&key={}", text(key))).done(),

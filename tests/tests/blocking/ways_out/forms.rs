@@ -14,6 +14,9 @@ const NO_PROBE: &str = "there is no function to probe; the process is reported a
 const NO_KERNEL_TLS: &str = "the kernel does no TLS on a connection that is judged: EPERM, with a key or without. OpenSSL encrypts by itself \
     then, and is judged";
 
+const TLS_IN_TLS: &str = "the socket carries the proxy's TLS, and nothing links the one inside to it. To do: a proxy that is asked in the clear (`http://`), \
+    which sees no more";
+
 type Make = fn(&Server, Option<&FakeKey>) -> Invocation;
 
 pub(super) fn ways() -> Vec<Way> {
@@ -117,6 +120,18 @@ fn protocols() -> Vec<Way> {
         refused("HTTP/2 body, TLS", Server::http2, |server, key| {
             curl_http2(server, "/v1/messages").args(json(key)).done()
         }),
+        refused("HTTP/1.1 header, TLS, through a proxy", Server::https_behind_a_proxy, |server, key| {
+            curl("https", server).args(through("http", server)).args(header("x-api-key: ", key)).done()
+        }),
+        way(
+            "the same, through an HTTPS proxy (TLS in TLS)",
+            Server::https_behind_an_https_proxy,
+            |server, key| {
+                curl("https", server).args(through("https", server)).args(header("x-api-key: ", key)).done()
+            },
+            Arrives::Key,
+            Expected::Otherwise(Outcome::Late, TLS_IN_TLS),
+        ),
         refused("home, in a prompt", Server::https, |server, key| {
             curl_at(pki::ANTHROPIC, "https", server, "/v1/messages").args(json(key)).done()
         }),
