@@ -285,6 +285,16 @@ impl Agent {
         self.log.said().findings().filter(|found| found.secret.fingerprint == fingerprint).cloned().collect()
     }
 
+    /// The same once TLS of which no socket is known has been given up on (`flow::LINK_WAIT` in the agent).
+    pub fn findings_of_late(&self, key: &FakeKey) -> Vec<Finding> {
+        let fingerprint = key.fingerprint();
+        let of_it =
+            |said: &Said| said.findings().find(|found| found.secret.fingerprint == fingerprint).map(|_| ());
+        // Where there is none, that is what was to be found out.
+        let _ = self.wait(env::seconds(3.0), of_it);
+        self.findings_of(key)
+    }
+
     /// Waits until a finding was repeated so many times.
     pub fn expect_repeats(&self, finding: &Finding, wanted: u64) {
         let last = |said: &Said| said.repeats(&finding.id);

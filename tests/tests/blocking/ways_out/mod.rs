@@ -87,7 +87,7 @@ fn one(
         Arrives::Request => server.wait_for_count(1),
     }
     agent.settle();
-    let findings = agent.findings_of(&key);
+    let findings = agent.findings_of_late(&key);
     agent.assert_silent_about(&key);
     let actions: Vec<_> = findings.iter().map(|it| it.action.as_str()).collect();
     assert!(actions.iter().all(|it| *it == "late"), "a key that left, and nobody calls it late: {actions:?}");
