@@ -16,7 +16,7 @@ pub struct Offsets {
     pub pid: u32,
     pub tgid: u32,
     pub comm: u32,
-    /// In `tcp_sock`.
+    /// In `tcp_sock`. Without it, TLS is judged as messages only.
     pub write_seq: u32,
 }
 
@@ -25,7 +25,7 @@ impl Offsets {
     pub fn read() -> Option<Self> {
         let data = std::fs::read(btf::PATH).ok()?;
         let [pid, tgid, comm] = btf::member_offsets(&data, "task_struct", ["pid", "tgid", "comm"])?;
-        let [write_seq] = btf::member_offsets(&data, "tcp_sock", ["write_seq"])?;
+        let [write_seq] = btf::member_offsets(&data, "tcp_sock", ["write_seq"]).unwrap_or_default();
         Some(Self { pid, tgid, comm, write_seq })
     }
 }

@@ -120,20 +120,6 @@ fn next_seq(gate: &mut Gate, sk: *mut bpf_sock) -> u32 {
     seq
 }
 
-/// The same where nothing more is written on a TLS connection: may what is still to leave not leave?
-///
-/// # Safety
-/// As [`gate`].
-#[inline(always)]
-pub unsafe fn ends_with_refused_key(sk: *mut bpf_sock, state: &FlowState, tuple: &Tuple) {
-    // SAFETY: by this function's contract.
-    let Some(gate) = (unsafe { gate(sk, false) }) else { return };
-    // SAFETY: socket storage; a connection changes its state under the socket's lock.
-    let gate = unsafe { &mut *gate };
-    let end = next_seq(gate, sk);
-    unasked_carries_refused_key(gate, state, tuple, end);
-}
-
 /// Does TLS that ends before the TCP sequence number `end` carry a record of plaintext with a key that may not go there? If the kernel asked
 /// about all of it as messages, that was answered.
 ///
@@ -149,6 +135,20 @@ pub fn unasked_carries_refused_key(gate: &mut Gate, state: &FlowState, tuple: &T
     gate.kind = kind::REFUSED;
     emit::refusal(state, u64::from(state.tgid) << 32, tuple, &refused, true);
     true
+}
+
+/// The same where nothing more is written on a connection: of all that is still to leave.
+///
+/// # Safety
+/// As [`gate`].
+#[inline(always)]
+pub unsafe fn ends_with_refused_key(sk: *mut bpf_sock, state: &FlowState, tuple: &Tuple) {
+    // SAFETY: by this function's contract.
+    let Some(gate) = (unsafe { gate(sk, false) }) else { return };
+    // SAFETY: socket storage; a connection changes its state under the socket's lock.
+    let gate = unsafe { &mut *gate };
+    let end = next_seq(gate, sk);
+    unasked_carries_refused_key(gate, state, tuple, end);
 }
 
 /// What is known of a connection that is judged; with `create`, one that is not becomes one.
