@@ -117,10 +117,12 @@ fn a_key_behind_what_is_shown_of_a_tls_write() {
             Client::start(openssl_client(Linked::Shared, server.address(), pki::HOST, &script)).end();
         (server, client)
     };
+    // Of a call that was stopped, only what is around the key is shown.
+    let place = if agent.method("tls") == "return-override" { "stream" } else { "body" };
     for before in [SHOWN - 300, SHOWN + 5, SHOWN + 2_000_000] {
         let key = FakeKey::anthropic();
         let (server, client) = send(format!("{} {} {}", text(before), key.reveal(), text(1_000_000)));
-        let wanted = Expect::key(&key).action("blocked").pid(client.pid).location("body");
+        let wanted = Expect::key(&key).action("blocked").pid(client.pid).location(place);
         agent.expect_once(&wanted, &key);
         server.assert_never(b"words and");
     }
