@@ -6,7 +6,7 @@ use super::notify::{Event, Stream};
 use super::processes::{Processes, Time};
 use super::{DiscoverError, Hello, Options, ProcessEvents, Report, Source, unseen, well_known};
 use crate::health::{Cause, Counters};
-use crate::kernel::priority;
+use crate::kernel::{monotonic_ns, priority};
 use crate::tree::Tree;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
@@ -176,7 +176,7 @@ impl Worker {
         let pids = self.tree.as_ref().map_or_else(maps::pids, |tree| tree.processes());
         let lost = std::mem::take(&mut self.rescan);
         for &pid in &pids {
-            let time = monotonic();
+            let time = monotonic_ns();
             // Gone since the list was made: nothing of it is left to see.
             let Ok(mappings) = maps::mappings(pid) else { continue };
             // It may have become another program without a word.
@@ -202,7 +202,7 @@ impl Worker {
             return;
         }
         // Notifications may have been lost, or a file overwritten since it was last looked at.
-        let time = monotonic();
+        let time = monotonic_ns();
         let mappings = maps::mappings(pid).unwrap_or_default();
         for mapping in &mappings {
             let verdict = self.libraries.mapped_now(mapping, Instant::now());
@@ -233,11 +233,6 @@ impl Worker {
             self.libraries.sweep();
         }
     }
-}
-
-fn monotonic() -> Time {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    (now.tv_sec as Time).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as Time)
 }
 
 /// One look at everything, keeping nothing.

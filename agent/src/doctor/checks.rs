@@ -87,7 +87,7 @@ fn task_offsets() -> Check {
         Some(_) => ok(name, btf::PATH),
         None => degraded(
             name,
-            format!("{} is missing or says too little", btf::PATH),
+            format!("{} is missing or has no task_struct", btf::PATH),
             "the process that sent a UDP packet is not known; use a kernel with CONFIG_DEBUG_INFO_BTF",
         ),
     }

@@ -1,8 +1,8 @@
 //! Keys that TLS connections were given and that no socket has taken yet: whether they leave is not known.
 
+use crate::kernel::monotonic_ns;
 use aya::maps::{HashMap, MapData};
 use keymoat_abi::enforce::{KEYS_LIFETIME_NS, Keys};
-use rustix::time::{ClockId, clock_gettime};
 
 /// The kernel's map of them, by process and connection object.
 pub struct Unsent {
@@ -16,9 +16,7 @@ impl Unsent {
 
     /// Does plaintext with a key wait at this connection, for room in its socket or for its program to send it?
     pub fn waits(&self, tgid: u32, context: u64) -> bool {
-        let now = clock_gettime(ClockId::Monotonic);
-        let now = (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64);
         let keys = self.keys.get(&[u64::from(tgid), context], 0);
-        keys.is_ok_and(|keys| keys.time_ns.saturating_add(KEYS_LIFETIME_NS) >= now)
+        keys.is_ok_and(|keys| keys.time_ns.saturating_add(KEYS_LIFETIME_NS) >= monotonic_ns())
     }
 }

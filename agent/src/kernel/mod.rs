@@ -30,6 +30,12 @@ impl Offsets {
     }
 }
 
+/// Now by the clock of its programs (`bpf_ktime_get_ns`) and of perf events: `CLOCK_MONOTONIC`, in nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    (now.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(now.tv_nsec as u64)
+}
+
 /// Does the kernel ask BPF programs what it lets pass? Where it does not, such programs load, attach, and are never called.
 pub fn has_bpf_lsm() -> bool {
     let modules = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();

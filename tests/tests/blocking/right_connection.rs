@@ -71,6 +71,5 @@ fn a_connection_whose_object_lies_where_one_to_this_host_did() {
     let (here, away, key) = (Server::loopback_https(), Server::https(), FakeKey::anthropic());
     let client = Client::run(here_then_away(&here, &away, &key, TIMES).command);
     assert_eq!(client.stdout.trim(), format!("served {TIMES}"));
-
     agent.assert_clean(&away, client.pid);
 }
